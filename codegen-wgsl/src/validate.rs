@@ -1,0 +1,37 @@
+//! Validation of generated WGSL by naga, and of the workgroup memory that it declares.
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+use crate::kernel::{CodegenError, limits};
+
+/// Parses and validates a module, and checks its entry point `main` against the geometry and WebGPU's limits.
+pub fn validate(family: &'static str, source: &str, workgroup_size: [u32; 3]) -> Result<(), CodegenError> {
+    let invalid = |message: String| CodegenError::Invalid { family, message };
+    let module =
+        naga::front::wgsl::parse_str(source).map_err(|error| invalid(error.emit_to_string(source)))?;
+    Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .map_err(|error| invalid(error.emit_to_string(source)))?;
+    let entry = module.entry_points.iter().find(|entry| entry.name == "main");
+    match entry {
+        None => return Err(invalid("there is no entry point `main`".into())),
+        Some(entry) if entry.workgroup_size != workgroup_size => {
+            return Err(invalid(format!(
+                "workgroup size {:?}, declared {workgroup_size:?}",
+                entry.workgroup_size
+            )));
+        }
+        Some(_) => {}
+    }
+    let mut bytes = 0u32;
+    for (_, variable) in module.global_variables.iter() {
+        if variable.space == naga::AddressSpace::WorkGroup {
+            // Every variable is padded to 16 bytes, as WebGPU counts it.
+            bytes += module.types[variable.ty].inner.size(module.to_ctx()).next_multiple_of(16);
+        }
+    }
+    if bytes > limits::WORKGROUP_BYTES {
+        return Err(invalid(format!("{bytes} bytes of workgroup memory")));
+    }
+    Ok(())
+}
