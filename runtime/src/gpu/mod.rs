@@ -1,0 +1,110 @@
+//! The native GPU: choosing an adapter, opening a device, and turning everything that can go wrong there into a
+//! typed [`GpuError`].
+//!
+//! Only WebGPU's *default* limits are ever asked for, so that a bundle that runs here also runs in a browser tab.
+//! The two buffer sizes are the exception: a bundle may state that it needs more, and then exactly that is asked for.
+
+mod adapter;
+mod error;
+pub mod probe;
+mod scope;
+mod transfer;
+
+pub use adapter::{ADAPTER_ENV, AdapterSummary, list_adapters};
+pub use error::GpuError;
+pub use scope::UncapturedErrors;
+
+use adapter::select_adapter;
+
+/// Storage buffers WebGPU guarantees to one shader stage.
+pub const DEFAULT_STORAGE_BUFFERS: u32 = 8;
+/// Bytes WebGPU guarantees to one storage binding (128 MiB).
+pub const DEFAULT_STORAGE_BINDING_BYTES: u64 = 128 << 20;
+/// Bytes WebGPU guarantees to one buffer (256 MiB).
+pub const DEFAULT_BUFFER_BYTES: u64 = 256 << 20;
+
+/// What to ask of the GPU. The default takes the best adapter and WebGPU's default limits.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Part of the wanted adapter's name, in any case. `None` reads the environment variable [`ADAPTER_ENV`], and
+    /// without that prefers hardware over software.
+    pub adapter: Option<String>,
+    /// Largest buffer that will be created, in bytes; at most [`DEFAULT_BUFFER_BYTES`] costs nothing to ask for.
+    pub max_buffer_bytes: u64,
+    /// Largest range bound as storage, in bytes; at most [`DEFAULT_STORAGE_BINDING_BYTES`] costs nothing to ask for.
+    pub max_storage_binding_bytes: u64,
+}
+
+impl GpuOptions {
+    /// The options for the adapter whose name contains `name`.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self { adapter: Some(name.to_owned()), ..Self::default() }
+    }
+
+    fn limits(&self) -> wgpu::Limits {
+        let defaults = wgpu::Limits::defaults();
+        wgpu::Limits {
+            max_buffer_size: defaults.max_buffer_size.max(self.max_buffer_bytes),
+            max_storage_buffer_binding_size: defaults
+                .max_storage_buffer_binding_size
+                .max(self.max_storage_binding_bytes),
+            ..defaults
+        }
+    }
+}
+
+/// An open device with its queue. Cheap to clone: clones share the device.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    adapter: AdapterSummary,
+    uncaptured: UncapturedErrors,
+}
+
+impl Gpu {
+    /// Opens a device on the adapter that `options` select.
+    ///
+    /// # Errors
+    /// [`GpuError::NoAdapter`] and [`GpuError::NoSuchAdapter`] say what to install or to choose;
+    /// [`GpuError::Device`] when the adapter refuses the limits.
+    pub fn open(options: &GpuOptions) -> Result<Self, GpuError> {
+        let adapter = select_adapter(options.adapter.as_deref())?;
+        let summary = AdapterSummary::of(&adapter);
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("qwenc"),
+            required_features: wgpu::Features::empty(),
+            required_limits: options.limits(),
+            ..wgpu::DeviceDescriptor::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|e| GpuError::Device { adapter: summary.name.clone(), message: e.to_string() })?;
+        let uncaptured = UncapturedErrors::install(&device);
+        Ok(Self { device, queue, adapter: summary, uncaptured })
+    }
+
+    /// The adapter this device was opened on.
+    #[must_use]
+    pub fn adapter(&self) -> &AdapterSummary {
+        &self.adapter
+    }
+
+    /// The limits that hold on this device: WebGPU's defaults but for the buffer sizes asked for.
+    #[must_use]
+    pub fn limits(&self) -> wgpu::Limits {
+        self.device.limits()
+    }
+
+    /// The wgpu device.
+    #[must_use]
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// The wgpu queue.
+    #[must_use]
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.queue
+    }
+}
