@@ -2,9 +2,23 @@
 //!
 //! A family takes typed parameters, mostly [`View`]s, and gives a [`Kernel`]. Kernels keep to WebGPU's default limits.
 
+pub mod arg_reduce;
+pub mod copy;
+pub mod cumsum;
+pub mod elementwise;
+pub mod fill;
+pub mod gather;
 pub mod kernel;
+pub mod linear;
+pub mod linear_gemm;
+pub mod linear_gemv;
+pub mod matmul;
+pub mod norm;
+pub mod reduce;
+pub mod softmax;
 pub mod validate;
 pub mod view;
+pub mod wgsl_expr;
 
 pub use kernel::{CodegenError, Kernel, Symbols};
 pub use view::{BufferKey, Elem, View};
