@@ -3,8 +3,15 @@
 //! A family takes typed parameters, mostly [`View`]s, and gives a [`Kernel`]. Kernels keep to WebGPU's default limits.
 
 pub mod arg_reduce;
+pub mod attention_decode;
+pub mod attention_prefill;
+pub mod attention_prep;
+pub mod conv;
 pub mod copy;
 pub mod cumsum;
+pub mod delta;
+pub mod delta_chunk;
+pub mod delta_step;
 pub mod elementwise;
 pub mod fill;
 pub mod gather;
@@ -15,6 +22,7 @@ pub mod linear_gemv;
 pub mod matmul;
 pub mod norm;
 pub mod reduce;
+pub mod rope;
 pub mod softmax;
 pub mod validate;
 pub mod view;
