@@ -9,6 +9,7 @@ pub mod dtype;
 pub mod expr;
 pub mod graph;
 pub mod infer;
+pub mod interp;
 pub mod op;
 pub mod tensor;
 

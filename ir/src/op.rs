@@ -387,8 +387,78 @@ impl Op {
         }
     }
 
+    /// The operator with every dim attribute replaced by what `map` gives for it.
+    pub fn try_map_dims<E>(&self, mut map: impl FnMut(&Dim) -> Result<Dim, E>) -> Result<Op, E> {
+        let mut map_all = |dims: &[Dim]| dims.iter().map(&mut map).collect::<Result<Vec<Dim>, E>>();
+        Ok(match self {
+            Op::Reshape { shape } => Op::Reshape { shape: map_all(shape)? },
+            Op::Slice { axis, start, len, step } => {
+                Op::Slice { axis: *axis, start: map(start)?, len: map(len)?, step: *step }
+            }
+            Op::Expand { shape } => Op::Expand { shape: map_all(shape)? },
+            Op::Pad { before, after, value } => {
+                Op::Pad { before: map_all(before)?, after: map_all(after)?, value: *value }
+            }
+            Op::Range { start, step, len } => Op::Range { start: map(start)?, step: *step, len: map(len)? },
+            Op::Fill { dtype, value, shape } => {
+                Op::Fill { dtype: *dtype, value: *value, shape: map_all(shape)? }
+            }
+            Op::Dims { values } => Op::Dims { values: map_all(values)? },
+            Op::Elementwise(_)
+            | Op::MatMul { .. }
+            | Op::Reduce { .. }
+            | Op::ArgReduce { .. }
+            | Op::CumSum { .. }
+            | Op::Softmax { .. }
+            | Op::LayerNorm { .. }
+            | Op::Gather { .. }
+            | Op::Transpose { .. }
+            | Op::Concat { .. }
+            | Op::RmsNorm { .. }
+            | Op::L2Norm { .. }
+            | Op::Rope(_)
+            | Op::Attention(_)
+            | Op::CausalConv { .. }
+            | Op::GatedDelta(_)
+            | Op::Linear(_) => self.clone(),
+        })
+    }
+
+    /// Every dim attribute, in a fixed order.
+    pub fn dims(&self) -> Vec<&Dim> {
+        match self {
+            Op::Reshape { shape } | Op::Expand { shape } | Op::Fill { shape, .. } => shape.iter().collect(),
+            Op::Slice { start, len, .. } | Op::Range { start, len, .. } => vec![start, len],
+            Op::Pad { before, after, .. } => before.iter().chain(after).collect(),
+            Op::Dims { values } => values.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// True for operators that only rearrange elements, so that they can become a strided view.
     pub const fn is_view(&self) -> bool {
         matches!(self, Op::Reshape { .. } | Op::Transpose { .. } | Op::Slice { .. } | Op::Expand { .. })
+    }
+
+    /// The operator with every dim among its attributes replaced.
+    #[must_use]
+    pub fn map_dims(&self, replace: &mut dyn FnMut(&Dim) -> Dim) -> Op {
+        let mut all = |dims: &[Dim]| dims.iter().map(&mut *replace).collect::<Vec<_>>();
+        match self {
+            Op::Reshape { shape } => Op::Reshape { shape: all(shape) },
+            Op::Expand { shape } => Op::Expand { shape: all(shape) },
+            Op::Dims { values } => Op::Dims { values: all(values) },
+            Op::Fill { dtype, value, shape } => Op::Fill { dtype: *dtype, value: *value, shape: all(shape) },
+            Op::Pad { before, after, value } => {
+                Op::Pad { before: all(before), after: all(after), value: *value }
+            }
+            Op::Slice { axis, start, len, step } => {
+                Op::Slice { axis: *axis, start: replace(start), len: replace(len), step: *step }
+            }
+            Op::Range { start, step, len } => {
+                Op::Range { start: replace(start), step: *step, len: replace(len) }
+            }
+            other => other.clone(),
+        }
     }
 }

@@ -170,6 +170,7 @@ impl Tensor {
             DType::F16 => f16::from_le_bytes(self.word(index)).to_f32(),
             DType::Bf16 => bf16::from_le_bytes(self.word(index)).to_f32(),
             DType::F64 => f64::from_le_bytes(self.word(index)) as f32,
+            DType::U64 => u64::from_le_bytes(self.word(index)) as f32,
             _ => self.i64_at(index) as f32,
         }
     }
