@@ -1,0 +1,56 @@
+//! `cargo xtask demo`: a real export compiled to WGSL, replayed through Vulkan, and held against Hugging Face's numbers.
+
+use std::process::Command;
+
+use crate::drivers::{Driver, expose};
+use crate::process::{Outcome, cargo, heading, run as run_command};
+use crate::setup;
+
+/// The model that the demonstration compiles, and where its bundle goes.
+const MODEL: &str = "models/tiny/genai015";
+const BUNDLE: &str = "out/";
+
+/// Golden files, each another way of feeding the decoder: one prefill and five steps; the prefill cut in three; 150
+/// tokens, which is more than two chunks of the delta rule.
+const GOLDENS: [&str; 3] =
+    ["golden/tiny/text.safetensors", "golden/tiny/split.safetensors", "golden/tiny/long.safetensors"];
+
+/// Set-up, build, compile, inspect, verify.
+pub(crate) fn run() -> Outcome {
+    setup::run_for_replay()?;
+
+    heading("build the compiler");
+    run_command(cargo().args(["build", "--release", "--package", "qwenc", "--bin", "qwenc"]))?;
+
+    heading("compile the model");
+    run_command(qwenc().args(["compile", MODEL, "-o", BUNDLE, "--emit", "ir,wgsl,schedule,report"]))?;
+
+    heading("what is in the bundle");
+    run_command(qwenc().args(["inspect", BUNDLE]))?;
+
+    for driver in Driver::ALL {
+        let Some(manifest) = driver.find() else {
+            println!(
+                "\n{} is not installed, so it is left out here; `cargo xtask setup` installs it",
+                driver.name()
+            );
+            continue;
+        };
+        heading(&format!("verify against Hugging Face transformers, on {}", driver.name()));
+        for golden in GOLDENS {
+            run_command(expose(
+                qwenc().args(["verify", BUNDLE, "--golden", golden]),
+                std::slice::from_ref(&manifest),
+            ))?;
+        }
+    }
+    println!("\nThe bundle is in {BUNDLE}: manifest.json, schedule.json, shaders/, weights/");
+    Ok(())
+}
+
+/// The release build of qwenc, as one would run it from a checkout.
+fn qwenc() -> Command {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--release", "--package", "qwenc", "--bin", "qwenc", "--"]);
+    command
+}

@@ -1,0 +1,115 @@
+//! Running other programs: every command is shown before it runs, and a failure says which one it was.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Why a command of xtask stopped: one message for a person, with the remedy in it.
+#[derive(Debug)]
+pub(crate) struct Failure(String);
+
+/// Outcome of a step of xtask.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The workspace's root: the folder that holds `xtask/`.
+pub(crate) fn root() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_path_buf()
+}
+
+/// A folder under the target directory for what xtask itself makes.
+pub(crate) fn scratch(name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let target = std::path::absolute(&target).unwrap_or(target);
+    target.join("xtask").join(name)
+}
+
+/// An empty scratch folder: what an earlier run left there is removed.
+pub(crate) fn fresh_scratch(name: &str) -> Outcome<PathBuf> {
+    let folder = scratch(name);
+    let failed = |error| Failure::new(format!("{}: {error}", folder.display()));
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(failed)?;
+    }
+    std::fs::create_dir_all(&folder).map_err(failed)?;
+    Ok(folder)
+}
+
+/// A program with the workspace's root as its working folder.
+pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(name);
+    command.current_dir(root());
+    command
+}
+
+/// The cargo that started xtask, or the one on the path.
+pub(crate) fn cargo() -> Command {
+    program(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+}
+
+/// Shows the command line, runs it, and fails unless it exits with 0.
+pub(crate) fn run(command: &mut Command) -> Outcome {
+    show(command);
+    let status = command.status().map_err(|error| cannot_start(command, &error))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("`{}` failed ({status})", line(command))))
+    }
+}
+
+/// As [`run`], handing each line of standard output to `each_line` after printing it. Also tells whether the command
+/// succeeded instead of failing, so that the caller can finish its account first.
+pub(crate) fn run_watched(command: &mut Command, mut each_line: impl FnMut(&str)) -> Outcome<bool> {
+    show(command);
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| cannot_start(command, &error))?;
+    if let Some(stdout) = child.stdout.take() {
+        for text in BufReader::new(stdout).split(b'\n') {
+            let text = text.map_err(|error| cannot_start(command, &error))?;
+            let text = String::from_utf8_lossy(&text);
+            println!("{text}");
+            each_line(&text);
+        }
+    }
+    let status = child.wait().map_err(|error| cannot_start(command, &error))?;
+    Ok(status.success())
+}
+
+/// Standard output of a command that is asked for a fact (a version, a status), or `None` where it cannot be had.
+pub(crate) fn ask(command: &mut Command) -> Option<String> {
+    let output = command.stderr(Stdio::null()).stdin(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Prints a heading, so that the parts of a long log can be told apart.
+pub(crate) fn heading(text: &str) {
+    println!("\n== {text}");
+}
+
+fn show(command: &Command) {
+    println!("$ {}", line(command));
+}
+
+fn cannot_start(command: &Command, error: &std::io::Error) -> Failure {
+    Failure::new(format!("`{}` cannot be run: {error}", line(command)))
+}
+
+/// The command as one would type it, by its program's name alone.
+fn line(command: &Command) -> String {
+    let name = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    std::iter::once(name).chain(command.get_args()).map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}

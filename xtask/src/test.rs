@@ -1,0 +1,76 @@
+//! `cargo xtask test`: every check of the project, in order, up to the first that fails.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::drivers::{Driver, expose};
+use crate::process::{Failure, Outcome, cargo, fresh_scratch, heading, run as run_command, run_watched};
+use crate::tally::Tally;
+use crate::{setup, tint};
+
+/// Names and durations of the stages that passed.
+#[derive(Default)]
+struct Stages {
+    passed: Vec<(&'static str, Duration)>,
+}
+
+impl Stages {
+    /// Runs one stage; its failure names it.
+    fn stage<T>(&mut self, name: &'static str, run: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+        heading(name);
+        let start = Instant::now();
+        let outcome = run().map_err(|failure| Failure::new(format!("stage '{name}' failed: {failure}")))?;
+        self.passed.push((name, start.elapsed()));
+        Ok(outcome)
+    }
+}
+
+/// Set-up, formatting, lints, tests, documentation, Tint.
+pub(crate) fn run() -> Outcome {
+    let mut stages = Stages::default();
+    stages.stage("set-up", setup::run)?;
+    let drivers = both_drivers()?;
+    stages.stage("formatting", || run_command(cargo().args(["fmt", "--all", "--check"])))?;
+    stages.stage("clippy", || {
+        run_command(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    })?;
+    let dump = fresh_scratch("wgsl")?;
+    let tally = stages.stage("tests", || tests(&drivers, &dump))?;
+    stages.stage("documentation", || {
+        run_command(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    stages.stage("Tint", || {
+        let mut shaders = tint::compile_tiny_models()?;
+        shaders.push(dump.clone());
+        tint::check(&shaders)
+    })?;
+
+    heading("all stages passed");
+    for (name, time) in &stages.passed {
+        println!("{:>7.1} s  {name}", time.as_secs_f64());
+    }
+    println!("tests: {tally}");
+    Ok(())
+}
+
+/// All tests, with both drivers in view of those that use a GPU, and every shader they emit written to `dump`.
+fn tests(drivers: &[PathBuf], dump: &Path) -> Outcome<Tally> {
+    let mut tally = Tally::default();
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]).env(tint::DUMP_VARIABLE, dump);
+    let passed = run_watched(expose(&mut command, drivers), |line| tally.read(line))?;
+    if !passed {
+        return Err(Failure::new(format!("`cargo test` failed; tests: {tally}")));
+    }
+    if tally.is_empty() {
+        return Err(Failure::new("`cargo test` ran no test at all"));
+    }
+    Ok(tally)
+}
+
+fn both_drivers() -> Outcome<Vec<PathBuf>> {
+    let find = |driver: Driver| {
+        driver.find().ok_or_else(|| Failure::new(format!("{} is gone since the set-up", driver.name())))
+    };
+    Driver::ALL.into_iter().map(find).collect()
+}
