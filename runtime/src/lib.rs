@@ -3,5 +3,6 @@
 //! With the default feature `native` the GPU is `wgpu` on Vulkan. Without it the crate knows the format, its
 //! validation and the logic of sessions, and depends on no GPU library.
 
+pub mod format;
 #[cfg(feature = "native")]
 pub mod gpu;

@@ -1,0 +1,127 @@
+//! `manifest.json`: what a bundle is, what it needs, and the size and hash of every other file.
+
+use serde::{Deserialize, Serialize};
+
+use super::{BufferId, DType};
+
+/// The contents of `manifest.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The format's version: 1.
+    pub format: u32,
+    /// The program that wrote the bundle, with its version.
+    pub generator: String,
+    /// What the model is.
+    pub model: ModelFacts,
+    /// The model's licence text or identifier, when the source names one.
+    pub licence: Option<String>,
+    /// Names of the schedule's entry points, sorted.
+    pub entries: Vec<String>,
+    /// Persistent states that [`Schedule`](super::Schedule) updates in place, by buffer.
+    pub states: Vec<StateFacts>,
+    /// Device limits that the schedule needs.
+    pub requirements: Requirements,
+    /// Optional GPU features that the schedule needs: none in the baseline variant.
+    pub features: Vec<String>,
+    /// All bytes of GPU memory that the buffers take, by purpose.
+    pub memory: MemoryFacts,
+    /// How weights are stored, for example `f32`.
+    pub quantization: String,
+    /// Shader variants in this bundle.
+    pub variants: Vec<String>,
+    /// Every other file of the bundle, sorted by path.
+    pub files: Vec<FileFacts>,
+}
+
+/// What the model is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ModelFacts {
+    /// A name for people.
+    pub name: String,
+    /// Set when the entry points are those of a text decoder: `prefill`, `head` and `decode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<DecoderFacts>,
+}
+
+/// What a session must know of a decoder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DecoderFacts {
+    /// Token ids are below this; logits have this many values.
+    pub vocab_size: u32,
+    /// Layers of the decoder.
+    pub layers: u32,
+    /// Width of the hidden states.
+    pub hidden_size: u32,
+    /// Most positions that the states hold.
+    pub max_context: u32,
+    /// Most tokens in one replay of `prefill`.
+    pub prefill_chunk: u32,
+}
+
+/// A persistent state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct StateFacts {
+    /// The state's name in the model.
+    pub name: String,
+    /// The buffer that holds it.
+    pub buffer: BufferId,
+    /// Element type.
+    pub dtype: DType,
+    /// Allocated shape, in elements.
+    pub shape: Vec<u64>,
+}
+
+/// Device limits that a schedule needs, under WebGPU's names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Requirements {
+    /// Storage buffers bound in one dispatch.
+    pub max_storage_buffers_per_stage: u32,
+    /// Bytes of the largest storage binding.
+    pub max_storage_binding_bytes: u64,
+    /// Bytes of the largest buffer.
+    pub max_buffer_bytes: u64,
+    /// Bytes of workgroup memory of the hungriest kernel.
+    pub max_workgroup_bytes: u32,
+    /// Invocations of the largest workgroup.
+    pub max_invocations: u32,
+}
+
+/// Bytes of GPU memory by purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MemoryFacts {
+    /// Weights and other constants.
+    pub weight_bytes: u64,
+    /// Temporaries, shared by all entry points.
+    pub arena_bytes: u64,
+    /// Persistent states.
+    pub state_bytes: u64,
+    /// Inputs, outputs and the step uniform.
+    pub io_bytes: u64,
+    /// The sum of the above: the most GPU memory that buffers take at any time.
+    pub peak_bytes: u64,
+}
+
+/// A file of the bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FileFacts {
+    /// Plain relative path, `/` between parts.
+    pub path: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the content, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+}
