@@ -269,6 +269,11 @@ impl Graph {
         }
     }
 
+    /// True while the value exists.
+    pub fn contains_value(&self, id: ValueId) -> bool {
+        matches!(self.vertices.node_weight(id.0), Some(Vertex::Value(_)))
+    }
+
     /// True while the node exists.
     pub fn contains_node(&self, id: NodeId) -> bool {
         matches!(self.vertices.node_weight(id.0), Some(Vertex::Node(_)))

@@ -48,6 +48,12 @@ impl<'a> Inputs<'a> {
         Ok(ty)
     }
 
+    /// A float input of this exact shape.
+    fn float_shaped(&self, slot: usize, shape: &[Dim]) -> Result<&'a ValueType> {
+        self.float(slot)?;
+        self.shaped(slot, shape)
+    }
+
     /// An input of this exact shape.
     fn shaped(&self, slot: usize, shape: &[Dim]) -> Result<&'a ValueType> {
         let ty = self.need(slot)?;
@@ -138,16 +144,16 @@ pub fn infer(op: &Op, inputs: &[Option<&ValueType>]) -> Result<Vec<ValueType>> {
             let width = [last_dim(x)?.clone()];
             for slot in [1, 2] {
                 if inputs.get(slot).is_some() {
-                    inputs.shaped(slot, &width)?;
+                    inputs.float_shaped(slot, &width)?;
                 }
             }
             vec![x.clone()]
         }
         Op::RmsNorm { gate, .. } => {
             let x = inputs.float(0)?;
-            inputs.shaped(1, &[last_dim(x)?.clone()])?;
+            inputs.float_shaped(1, &[last_dim(x)?.clone()])?;
             if gate.is_some() {
-                inputs.shaped(2, &x.shape)?;
+                inputs.float_shaped(2, &x.shape)?;
             }
             vec![x.clone()]
         }
@@ -364,8 +370,9 @@ fn infer_attention(attrs: &AttentionAttrs, inputs: &Inputs<'_>) -> Result<Vec<Va
     if let Some(past_k) = inputs.get(slot::PAST_K) {
         let [_, _, length, _] = dims(past_k, "past key")?;
         past = length;
-        inputs.shaped(slot::PAST_K, &[batch.clone(), kv_heads.clone(), past.clone(), width.clone()])?;
-        inputs.shaped(slot::PAST_V, &[batch.clone(), kv_heads.clone(), past.clone(), v_width.clone()])?;
+        inputs.float_shaped(slot::PAST_K, &[batch.clone(), kv_heads.clone(), past.clone(), width.clone()])?;
+        inputs
+            .float_shaped(slot::PAST_V, &[batch.clone(), kv_heads.clone(), past.clone(), v_width.clone()])?;
     }
     let total = past + k_sequence;
     if let Some(mask) = inputs.get(slot::MASK) {
@@ -377,8 +384,8 @@ fn infer_attention(attrs: &AttentionAttrs, inputs: &Inputs<'_>) -> Result<Vec<Va
         }
     }
     if attrs.qk_norm.is_some() {
-        inputs.shaped(slot::Q_NORM, std::slice::from_ref(&width))?;
-        inputs.shaped(slot::K_NORM, std::slice::from_ref(&width))?;
+        inputs.float_shaped(slot::Q_NORM, std::slice::from_ref(&width))?;
+        inputs.float_shaped(slot::K_NORM, std::slice::from_ref(&width))?;
     }
     if let Some(rope) = &attrs.rope {
         if rope.source == RopeSource::Direct {
@@ -389,7 +396,7 @@ fn infer_attention(attrs: &AttentionAttrs, inputs: &Inputs<'_>) -> Result<Vec<Va
     }
     let out = vec![batch.clone(), sequence, heads, v_width.clone()];
     if attrs.gate.is_some() {
-        inputs.shaped(slot::GATE, &out)?;
+        inputs.float_shaped(slot::GATE, &out)?;
     }
     let mut types = vec![ValueType { dtype: q.dtype, shape: out }];
     if attrs.present {
@@ -409,7 +416,7 @@ fn causal_conv(inputs: &Inputs<'_>) -> Result<Vec<ValueType>> {
         fail!("weight {weight} does not fit input {x}");
     };
     if inputs.get(2).is_some() {
-        inputs.shaped(2, std::slice::from_ref(&channels))?;
+        inputs.float_shaped(2, std::slice::from_ref(&channels))?;
     }
     let mut width = Dim::from(taps - 1);
     if let Some(past) = inputs.get(3) {
@@ -417,7 +424,7 @@ fn causal_conv(inputs: &Inputs<'_>) -> Result<Vec<ValueType>> {
         if w.as_usize().is_none_or(|w| w + 1 < taps) {
             fail!("a state of {w} columns is too narrow for {taps} taps");
         }
-        inputs.shaped(3, &[batch.clone(), channels.clone(), w.clone()])?;
+        inputs.float_shaped(3, &[batch.clone(), channels.clone(), w.clone()])?;
         width = w;
     }
     Ok(vec![x.clone(), ValueType { dtype: x.dtype, shape: vec![batch, channels, width] }])
@@ -427,7 +434,7 @@ fn infer_gated_delta(attrs: &GatedDeltaAttrs, inputs: &Inputs<'_>) -> Result<Vec
     use op::gated_delta as slot;
     let q = inputs.float(slot::Q)?;
     let [batch, sequence, k_heads, k_width] = dims(q, "query")?;
-    inputs.shaped(slot::K, &q.shape)?;
+    inputs.float_shaped(slot::K, &q.shape)?;
     let v = inputs.float(slot::V)?;
     let [v_batch, v_sequence, v_heads, v_width] = dims(v, "value")?;
     let grouped =
@@ -437,14 +444,14 @@ fn infer_gated_delta(attrs: &GatedDeltaAttrs, inputs: &Inputs<'_>) -> Result<Vec
     }
     let state = vec![batch.clone(), v_heads.clone(), k_width, v_width];
     if inputs.get(slot::PAST).is_some() {
-        inputs.shaped(slot::PAST, &state)?;
+        inputs.float_shaped(slot::PAST, &state)?;
     }
     let gate = [batch, sequence, v_heads.clone()];
-    inputs.shaped(slot::DECAY, &gate)?;
-    inputs.shaped(slot::BETA, &gate)?;
+    inputs.float_shaped(slot::DECAY, &gate)?;
+    inputs.float_shaped(slot::BETA, &gate)?;
     if attrs.raw_gates {
-        inputs.shaped(slot::NEG_EXP_A, std::slice::from_ref(&v_heads))?;
-        inputs.shaped(slot::DT_BIAS, std::slice::from_ref(&v_heads))?;
+        inputs.float_shaped(slot::NEG_EXP_A, std::slice::from_ref(&v_heads))?;
+        inputs.float_shaped(slot::DT_BIAS, std::slice::from_ref(&v_heads))?;
     }
     Ok(vec![v.clone(), ValueType { dtype: DType::F32, shape: state }])
 }
@@ -454,7 +461,7 @@ fn infer_linear(attrs: &LinearAttrs, inputs: &Inputs<'_>) -> Result<ValueType> {
     let x = inputs.float(slot::X)?;
     let k = last_dim(x)?.clone();
     if attrs.norm.is_some() {
-        inputs.shaped(slot::NORM, std::slice::from_ref(&k))?;
+        inputs.float_shaped(slot::NORM, std::slice::from_ref(&k))?;
     }
     let mut widths = Vec::new();
     for (index, layout) in attrs.weights.iter().enumerate() {

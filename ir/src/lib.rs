@@ -12,6 +12,7 @@ pub mod infer;
 pub mod interp;
 pub mod op;
 pub mod tensor;
+pub mod verify;
 
 pub use dim::{Bindings, Dim, Ranges};
 pub use dtype::{DType, Scalar};
@@ -20,3 +21,4 @@ pub use graph::{Graph, Node, NodeId, State, StateKind, Value, ValueId, ValueKind
 pub use infer::{InferError, infer};
 pub use op::{Activation, Op, Real};
 pub use tensor::Tensor;
+pub use verify::{VerifyError, verify};
