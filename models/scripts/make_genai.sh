@@ -4,7 +4,7 @@
 #   make_genai.sh <hf_folder> <out> [names...]       all variants, or those named
 #
 # The package does not keep its dialect from release to release: models/tiny/genai is fp32_webgpu of 0.18, and the
-# decoder of models/tiny/genai015 is fp32_webgpu_embeds of 0.15.2. Use one virtual environment for each release.
+# decoder of models/tiny/genai015 is fp32_webgpu_embeds of 0.15.2. README.md has both side by side.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
