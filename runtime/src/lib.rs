@@ -1,8 +1,11 @@
 //! The runtime of qwenc: reads a bundle, checks it, and replays its schedule on a GPU.
 //!
 //! With the default feature `native` the GPU is `wgpu` on Vulkan. Without it the crate knows the format, its
-//! validation and the logic of sessions, and depends on no GPU library.
+//! validation, and the logic of engines and sessions over any [`engine::Backend`], and depends on no GPU library.
 
+pub mod bundle;
+pub mod engine;
 pub mod format;
 #[cfg(feature = "native")]
 pub mod gpu;
+pub mod session;

@@ -1,0 +1,185 @@
+//! Opening a bundle: every file is checked before anything reaches the GPU.
+//!
+//! [`Bundle::open`] reads the manifest, compares size and SHA-256 of every file that it lists, reads the schedule,
+//! validates both, and looks into every shard for the tensors that the schedule wants. What it reads is bounded by the
+//! constants below, whatever a file claims. Shards are read one at a time, again at upload; their sizes and tables are
+//! then checked again, their hashes are not.
+
+mod error;
+mod hash;
+mod shard;
+mod source;
+
+pub use error::BundleError;
+pub use hash::sha256_hex;
+pub use source::{BundleSource, Folder, Memory};
+
+use std::collections::BTreeSet;
+
+use crate::format::{
+    BufferId, FileFacts, FormatError, MANIFEST_FILE, Manifest, SCHEDULE_FILE, Schedule, WeightPart, validate,
+};
+use source::{open_exact, read_bounded};
+
+/// Most bytes of a manifest that are read.
+pub const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+/// Most bytes of a schedule that are read.
+pub const MAX_SCHEDULE_BYTES: u64 = 64 << 20;
+/// Most bytes of a shader that are read.
+pub const MAX_SHADER_BYTES: u64 = 4 << 20;
+/// Most bytes of a shard that are read: 64 MiB of tensors, and the table of them.
+pub const MAX_SHARD_BYTES: u64 = (64 << 20) + (1 << 20);
+
+/// How far a long task has come, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// A bundle whose files agree with its manifest and whose schedule is valid.
+pub struct Bundle {
+    source: Box<dyn BundleSource>,
+    manifest: Manifest,
+    schedule: Schedule,
+}
+
+impl std::fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bundle").field("source", &self.source.name()).finish_non_exhaustive()
+    }
+}
+
+impl Bundle {
+    /// Opens and checks a bundle.
+    ///
+    /// # Errors
+    /// [`BundleError`], naming the file.
+    pub fn open(source: impl BundleSource + 'static) -> Result<Self, BundleError> {
+        Self::open_with(source, &mut |_| ())
+    }
+
+    /// [`Bundle::open`], telling `progress` how many bytes are checked.
+    ///
+    /// # Errors
+    /// [`BundleError`], naming the file.
+    pub fn open_with(
+        source: impl BundleSource + 'static,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, BundleError> {
+        let source: Box<dyn BundleSource> = Box::new(source);
+        let manifest =
+            Manifest::from_json(&read_bounded(&*source, MANIFEST_FILE, None, MAX_MANIFEST_BYTES)?)?;
+        manifest.validate()?;
+        // The schedule first: it says which files are shards. Its own hash is checked before it is parsed.
+        let schedule_facts = listed(&manifest, SCHEDULE_FILE)?;
+        let text = read_bounded(&*source, SCHEDULE_FILE, Some(schedule_facts.bytes), MAX_SCHEDULE_BYTES)?;
+        hash::check(schedule_facts, &sha256_hex(&text))?;
+        let schedule = Schedule::from_json(&text)?;
+        validate(&manifest, &schedule)?;
+        let bundle = Self { source, manifest, schedule };
+        bundle.check_files(progress)?;
+        Ok(bundle)
+    }
+
+    fn check_files(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), BundleError> {
+        let total = self.manifest.files.iter().fold(0_u64, |sum, file| sum.saturating_add(file.bytes));
+        let shards: BTreeSet<&str> = self.weight_parts().map(|(_, part)| part.shard.as_str()).collect();
+        let mut done = 0;
+        for facts in &self.manifest.files {
+            if shards.contains(facts.path.as_str()) {
+                let content = self.shard(&facts.path)?;
+                hash::check(facts, &sha256_hex(&content))?;
+                let shard = shard::Shard::parse(&facts.path, &content)?;
+                for (buffer, part) in self.weight_parts().filter(|(_, part)| part.shard == facts.path) {
+                    shard.part(buffer, part)?;
+                }
+            } else {
+                let found =
+                    hash::of_reader(&facts.path, open_exact(&*self.source, &facts.path, facts.bytes)?)?;
+                hash::check(facts, &found)?;
+            }
+            done += facts.bytes;
+            progress(Progress { done, total });
+        }
+        Ok(())
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The schedule.
+    #[must_use]
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// Where the bundle is, for people.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.source.name()
+    }
+
+    /// The WGSL of a shader.
+    ///
+    /// # Errors
+    /// [`BundleError`] when it cannot be read, is longer than [`MAX_SHADER_BYTES`], or is not UTF-8.
+    pub fn shader(&self, path: &str) -> Result<String, BundleError> {
+        let content = self.file(path, MAX_SHADER_BYTES)?;
+        String::from_utf8(content).map_err(|_| BundleError::NotText { file: path.to_owned() })
+    }
+
+    /// The content of a listed file of at most `max` bytes.
+    ///
+    /// # Errors
+    /// [`BundleError`] when the file is not listed, cannot be read, or is too large.
+    pub fn file(&self, path: &str, max: u64) -> Result<Vec<u8>, BundleError> {
+        let facts = listed(&self.manifest, path)?;
+        read_bounded(&*self.source, path, Some(facts.bytes), max)
+    }
+
+    /// Calls `take` with every part of every weight: the buffer, the first byte in it, and the bytes. Parts come shard by
+    /// shard, and only one shard is held in memory; `end` is called after each.
+    ///
+    /// # Errors
+    /// [`BundleError`] when a shard cannot be read or has changed; otherwise what `take` or `end` return.
+    pub fn read_weights<E: From<BundleError>>(
+        &self,
+        mut take: impl FnMut(BufferId, u64, &[u8]) -> Result<(), E>,
+        mut end: impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let shards: BTreeSet<&str> = self.weight_parts().map(|(_, part)| part.shard.as_str()).collect();
+        for path in shards {
+            let content = self.shard(path)?;
+            let shard = shard::Shard::parse(path, &content)?;
+            for (buffer, part) in self.weight_parts().filter(|(_, part)| part.shard == path) {
+                take(buffer, part.at, shard.part(buffer, part)?)?;
+            }
+            end()?;
+        }
+        Ok(())
+    }
+
+    fn shard(&self, path: &str) -> Result<Vec<u8>, BundleError> {
+        self.file(path, MAX_SHARD_BYTES)
+    }
+
+    fn weight_parts(&self) -> impl Iterator<Item = (BufferId, &WeightPart)> {
+        self.schedule.buffers.iter().flat_map(|buffer| buffer.parts.iter().map(|part| (buffer.id, part)))
+    }
+}
+
+fn listed<'a>(manifest: &'a Manifest, path: &str) -> Result<&'a FileFacts, BundleError> {
+    manifest.file(path).ok_or_else(|| BundleError::Unlisted { file: path.to_owned() })
+}
+
+impl From<FormatError> for BundleError {
+    fn from(error: FormatError) -> Self {
+        Self::Format(error)
+    }
+}

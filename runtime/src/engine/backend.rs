@@ -1,0 +1,111 @@
+//! What the engine needs of a GPU: the whole surface between the two.
+
+use std::error::Error;
+use std::fmt::Debug;
+use std::future::Future;
+
+use crate::format::Pipeline;
+
+/// A GPU that can create objects, run recorded commands, and bring bytes back.
+///
+/// Everything that the engine passes in has been validated against [`Backend::limits`].
+pub trait Backend: Debug {
+    /// What can go wrong.
+    type Error: Error + Send + Sync + 'static;
+    /// A buffer.
+    type Buffer: Debug;
+    /// A compute pipeline with its bind group layout.
+    type Pipeline: Debug;
+    /// Ranges of buffers, bound in order.
+    type BindGroup: Debug;
+    /// Records commands of one submission.
+    type Recorder: Recorder<Self>;
+
+    /// A name for people, for example the adapter's.
+    fn name(&self) -> String;
+
+    /// The device's limits.
+    fn limits(&self) -> DeviceLimits;
+
+    /// Creates a buffer filled with zeros.
+    ///
+    /// # Errors
+    /// When the device is out of memory.
+    fn create_buffer(&self, name: &str, bytes: u64, role: BufferRole) -> Result<Self::Buffer, Self::Error>;
+
+    /// Creates a compute pipeline from a WGSL module.
+    ///
+    /// # Errors
+    /// When the module is not valid or disagrees with the declared bindings.
+    fn create_pipeline(&self, wgsl: &str, pipeline: &Pipeline) -> Result<Self::Pipeline, Self::Error>;
+
+    /// Binds ranges (buffer, first byte, bytes) for a pipeline.
+    ///
+    /// # Errors
+    /// When the device rejects a range.
+    fn create_bind_group(
+        &self,
+        name: &str,
+        pipeline: &Self::Pipeline,
+        ranges: &[(&Self::Buffer, u64, u64)],
+    ) -> Result<Self::BindGroup, Self::Error>;
+
+    /// Writes bytes (a multiple of 4) into a buffer, before anything that is submitted later.
+    ///
+    /// # Errors
+    /// When the device rejects the write.
+    fn write(&self, buffer: &Self::Buffer, offset: u64, data: &[u8]) -> Result<(), Self::Error>;
+
+    /// Completes pending writes, so that memory they are staged in can be used again.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn flush(&self) -> Result<(), Self::Error>;
+
+    /// Records commands and submits them; does not wait.
+    ///
+    /// # Errors
+    /// When the device rejects a command.
+    fn submit(&self, what: &str, record: impl FnOnce(&mut Self::Recorder)) -> Result<(), Self::Error>;
+
+    /// Waits for what was submitted and brings back the first bytes of a buffer of role [`BufferRole::Staging`].
+    fn read(&self, staging: &Self::Buffer, bytes: u64) -> impl Future<Output = Result<Vec<u8>, Self::Error>>;
+}
+
+/// Records commands in order; each sees the effects of those before.
+pub trait Recorder<B: Backend + ?Sized> {
+    /// Runs a pipeline.
+    fn dispatch(&mut self, pipeline: &B::Pipeline, bind_group: &B::BindGroup, workgroups: [u32; 3]);
+    /// Copies bytes from one buffer to another one.
+    fn copy(&mut self, src: &B::Buffer, src_offset: u64, dst: &B::Buffer, dst_offset: u64, bytes: u64);
+    /// Sets bytes to zero.
+    fn clear(&mut self, buffer: &B::Buffer, offset: u64, bytes: u64);
+}
+
+/// What a buffer can be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BufferRole {
+    /// Bound as storage, source and destination of copies.
+    Storage,
+    /// Bound as uniform, written by the host.
+    Uniform,
+    /// Destination of copies, read by the host.
+    Staging,
+}
+
+/// Limits of a device under WebGPU's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceLimits {
+    /// Storage buffers bound in one dispatch.
+    pub max_storage_buffers_per_stage: u32,
+    /// Bytes of a storage binding.
+    pub max_storage_binding_bytes: u64,
+    /// Bytes of a buffer.
+    pub max_buffer_bytes: u64,
+    /// Bytes of workgroup memory.
+    pub max_workgroup_bytes: u32,
+    /// Invocations of a workgroup.
+    pub max_invocations: u32,
+    /// Invocations of a workgroup along x, y and z.
+    pub max_workgroup_size: [u32; 3],
+}

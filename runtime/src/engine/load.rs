@@ -1,0 +1,250 @@
+//! Loading: creating every GPU object, and filling the weights.
+
+use std::collections::BTreeMap;
+
+use super::{Backend, BufferRole, Engine, EngineError, LoadedCommand, LoadedEntry, index};
+use crate::bundle::{Bundle, Progress};
+use crate::format::{Binding, BufferKind, Command, PipelineId, Schedule};
+
+/// Bytes written at a time when a buffer is poisoned.
+const POISON_BLOCK: u64 = 1 << 20;
+
+/// How to load.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// Refuse a bundle that needs more bytes of GPU memory than this. The default is 64 GiB.
+    pub max_gpu_bytes: u64,
+    /// Fill temporaries and outputs with NaN after loading, so that a kernel that reads what nobody wrote shows.
+    pub poison: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { max_gpu_bytes: 64 << 30, poison: false }
+    }
+}
+
+impl<B: Backend> Engine<B> {
+    /// Loads a bundle onto a GPU with default options.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the device's limits or memory do not suffice, or a shader is rejected.
+    pub fn load(bundle: &Bundle, backend: B) -> Result<Self, EngineError> {
+        Self::load_with(bundle, backend, LoadOptions::default(), &mut |_| ())
+    }
+
+    /// Loads a bundle onto a GPU, telling `progress` how many bytes of weights are there.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the device's limits or memory do not suffice, or a shader is rejected.
+    pub fn load_with(
+        bundle: &Bundle,
+        backend: B,
+        options: LoadOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, EngineError> {
+        let schedule = bundle.schedule();
+        check_limits(bundle, &backend)?;
+        let needed = bundle.manifest().memory.peak_bytes;
+        if needed > options.max_gpu_bytes {
+            return Err(EngineError::Memory { needed, allowed: options.max_gpu_bytes });
+        }
+        // Pipelines before weights: they fail sooner, and cost nothing to throw away.
+        let pipelines = create_pipelines(bundle, &backend)?;
+        let buffers = create_buffers(schedule, &backend)?;
+        let (bind_groups, groups) = create_bind_groups(schedule, &backend, &pipelines, &buffers)?;
+        let staging_bytes = schedule
+            .entries
+            .values()
+            .flat_map(|entry| entry.outputs.values())
+            .filter_map(|slot| schedule.buffers.get(index(slot.buffer.0)))
+            .map(|buffer| buffer.bytes)
+            .fold(4, u64::max);
+        let staging = create(&backend, "staging", staging_bytes, BufferRole::Staging)?;
+        let step = schedule.buffers.iter().position(|b| b.kind == BufferKind::Step).unwrap_or_default();
+        upload(bundle, &backend, &buffers, progress)?;
+        let engine = Self {
+            backend,
+            manifest: bundle.manifest().clone(),
+            schedule: schedule.clone(),
+            buffers,
+            pipelines,
+            bind_groups,
+            entries: load_entries(schedule, &groups),
+            step,
+            staging,
+            staging_bytes,
+        };
+        if options.poison {
+            engine.poison()?;
+        }
+        engine.reset_states()?;
+        Ok(engine)
+    }
+
+    /// Sets every state to its initial content.
+    ///
+    /// # Errors
+    /// [`EngineError::Gpu`].
+    pub fn reset_states(&self) -> Result<(), EngineError> {
+        let states = self.schedule.buffers.iter().zip(&self.buffers);
+        let result = self.backend.submit("reset", |recorder| {
+            use super::Recorder;
+            for (facts, buffer) in states.filter(|(facts, _)| facts.kind == BufferKind::State) {
+                recorder.clear(buffer, 0, facts.bytes);
+            }
+        });
+        result.map_err(|e| EngineError::gpu("resetting states")(e.into()))
+    }
+
+    fn poison(&self) -> Result<(), EngineError> {
+        let block = vec![0xFF_u8; usize::try_from(POISON_BLOCK).unwrap_or(0)];
+        for (facts, buffer) in self.schedule.buffers.iter().zip(&self.buffers) {
+            if !matches!(facts.kind, BufferKind::Arena | BufferKind::Output) {
+                continue;
+            }
+            let mut offset = 0;
+            while offset < facts.bytes {
+                let bytes = POISON_BLOCK.min(facts.bytes - offset);
+                let data = usize::try_from(bytes).ok().and_then(|bytes| block.get(..bytes)).unwrap_or(&block);
+                let written = self.backend.write(buffer, offset, data);
+                written.map_err(|e| EngineError::gpu(format!("poisoning `{}`", facts.name))(e.into()))?;
+                offset += bytes;
+            }
+            self.backend.flush().map_err(|e| EngineError::gpu("poisoning")(e.into()))?;
+        }
+        Ok(())
+    }
+}
+
+fn check_limits<B: Backend>(bundle: &Bundle, backend: &B) -> Result<(), EngineError> {
+    let (needs, has) = (&bundle.manifest().requirements, backend.limits());
+    let limits = [
+        (
+            "storage buffers per shader stage",
+            u64::from(needs.max_storage_buffers_per_stage),
+            u64::from(has.max_storage_buffers_per_stage),
+        ),
+        ("a storage binding", needs.max_storage_binding_bytes, has.max_storage_binding_bytes),
+        ("a buffer size", needs.max_buffer_bytes, has.max_buffer_bytes),
+        ("workgroup memory", needs.max_workgroup_bytes.into(), has.max_workgroup_bytes.into()),
+        ("invocations per workgroup", needs.max_invocations.into(), has.max_invocations.into()),
+    ];
+    let axes = bundle.schedule().pipelines.iter().flat_map(|pipeline| {
+        let sizes = pipeline.workgroup_size.into_iter().zip(has.max_workgroup_size);
+        sizes.map(|(needed, available)| ("a workgroup size", u64::from(needed), u64::from(available)))
+    });
+    match limits.into_iter().chain(axes).find(|(_, needed, available)| needed > available) {
+        None => Ok(()),
+        Some((what, needed, available)) => {
+            Err(EngineError::Limit { what, needed, available, adapter: backend.name() })
+        }
+    }
+}
+
+fn create<B: Backend>(
+    backend: &B,
+    name: &str,
+    bytes: u64,
+    role: BufferRole,
+) -> Result<B::Buffer, EngineError> {
+    backend
+        .create_buffer(name, bytes, role)
+        .map_err(|e| EngineError::gpu(format!("buffer `{name}` of {bytes} bytes"))(e.into()))
+}
+
+fn create_buffers<B: Backend>(schedule: &Schedule, backend: &B) -> Result<Vec<B::Buffer>, EngineError> {
+    let role = |kind| if kind == BufferKind::Step { BufferRole::Uniform } else { BufferRole::Storage };
+    schedule.buffers.iter().map(|b| create(backend, &b.name, b.bytes, role(b.kind))).collect()
+}
+
+fn create_pipelines<B: Backend>(bundle: &Bundle, backend: &B) -> Result<Vec<B::Pipeline>, EngineError> {
+    let create = |pipeline: &crate::format::Pipeline| {
+        let wgsl = bundle.shader(&pipeline.shader)?;
+        backend
+            .create_pipeline(&wgsl, pipeline)
+            .map_err(|e| EngineError::gpu(format!("shader {}", pipeline.shader))(e.into()))
+    };
+    bundle.schedule().pipelines.iter().map(create).collect()
+}
+
+/// Where in the list of bind groups that of a dispatch is.
+type GroupIndex<'a> = BTreeMap<(PipelineId, &'a [Binding]), usize>;
+
+/// One bind group for every different set of ranges of a pipeline: layers that share buffers share them.
+fn create_bind_groups<'a, B: Backend>(
+    schedule: &'a Schedule,
+    backend: &B,
+    pipelines: &[B::Pipeline],
+    buffers: &[B::Buffer],
+) -> Result<(Vec<B::BindGroup>, GroupIndex<'a>), EngineError> {
+    let mut groups = Vec::new();
+    let mut at = GroupIndex::new();
+    let commands = schedule.entries.values().flat_map(|entry| &entry.commands);
+    for dispatch in commands.filter_map(|c| if let Command::Dispatch(d) = c { Some(d) } else { None }) {
+        let key = (dispatch.pipeline, dispatch.bindings.as_slice());
+        let Some(pipeline) = pipelines.get(index(dispatch.pipeline.0)).filter(|_| !at.contains_key(&key))
+        else {
+            continue;
+        };
+        let ranges: Vec<_> = dispatch
+            .bindings
+            .iter()
+            .filter_map(|b| buffers.get(index(b.buffer.0)).map(|buffer| (buffer, b.offset, b.bytes)))
+            .collect();
+        let group = backend
+            .create_bind_group(&dispatch.label, pipeline, &ranges)
+            .map_err(|e| EngineError::gpu(format!("bindings of `{}`", dispatch.label))(e.into()))?;
+        at.insert(key, groups.len());
+        groups.push(group);
+    }
+    Ok((groups, at))
+}
+
+fn load_entries(schedule: &Schedule, groups: &GroupIndex<'_>) -> BTreeMap<String, LoadedEntry> {
+    let load = |command: &Command| match command {
+        Command::Dispatch(d) => LoadedCommand::Dispatch {
+            pipeline: index(d.pipeline.0),
+            bind_group: groups.get(&(d.pipeline, d.bindings.as_slice())).copied().unwrap_or(usize::MAX),
+            workgroups: d.workgroups.clone(),
+        },
+        Command::Copy(c) => LoadedCommand::Copy {
+            src: index(c.src.0),
+            src_offset: c.src_offset.clone(),
+            dst: index(c.dst.0),
+            dst_offset: c.dst_offset.clone(),
+            bytes: c.bytes.clone(),
+        },
+        Command::Clear(c) => {
+            LoadedCommand::Clear { buffer: index(c.buffer.0), offset: c.offset, bytes: c.bytes }
+        }
+    };
+    let entries = schedule.entries.iter();
+    entries
+        .map(|(name, entry)| {
+            (name.clone(), LoadedEntry { commands: entry.commands.iter().map(load).collect(), last: None })
+        })
+        .collect()
+}
+
+fn upload<B: Backend>(
+    bundle: &Bundle,
+    backend: &B,
+    buffers: &[B::Buffer],
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), EngineError> {
+    let total = bundle.manifest().memory.weight_bytes;
+    let mut done = 0_u64;
+    bundle.read_weights(
+        |id, at, bytes| {
+            if let Some(buffer) = buffers.get(index(id.0)) {
+                let written = backend.write(buffer, at, bytes);
+                written.map_err(|e| EngineError::gpu(format!("weights of buffer {}", id.0))(e.into()))?;
+            }
+            done = done.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            progress(Progress { done, total });
+            Ok(())
+        },
+        || backend.flush().map_err(|e| EngineError::gpu("uploading weights")(e.into())),
+    )
+}

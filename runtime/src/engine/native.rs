@@ -1,0 +1,197 @@
+//! The native back end: [`Gpu`] on wgpu.
+
+use super::{Backend, BufferRole, DeviceLimits, Engine, EngineError, Recorder};
+use crate::format::{BindingKind, Pipeline};
+use crate::gpu::{Gpu, GpuError};
+
+impl Backend for Gpu {
+    type Error = GpuError;
+    type Buffer = wgpu::Buffer;
+    type Pipeline = NativePipeline;
+    type BindGroup = wgpu::BindGroup;
+    type Recorder = NativeRecorder;
+
+    fn name(&self) -> String {
+        self.adapter().name.clone()
+    }
+
+    fn limits(&self) -> DeviceLimits {
+        let limits = Gpu::limits(self);
+        DeviceLimits {
+            max_storage_buffers_per_stage: limits.max_storage_buffers_per_shader_stage,
+            max_storage_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_buffer_bytes: limits.max_buffer_size,
+            max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            max_invocations: limits.max_compute_invocations_per_workgroup,
+            max_workgroup_size: [
+                limits.max_compute_workgroup_size_x,
+                limits.max_compute_workgroup_size_y,
+                limits.max_compute_workgroup_size_z,
+            ],
+        }
+    }
+
+    fn create_buffer(&self, name: &str, bytes: u64, role: BufferRole) -> Result<wgpu::Buffer, GpuError> {
+        use wgpu::BufferUsages as Usage;
+        let usage = match role {
+            BufferRole::Storage => Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST,
+            BufferRole::Uniform => Usage::UNIFORM | Usage::COPY_DST,
+            BufferRole::Staging => Usage::MAP_READ | Usage::COPY_DST,
+        };
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some(name), size: bytes, usage, mapped_at_creation: false };
+        self.scoped("creating a buffer", || self.device().create_buffer(&descriptor))
+    }
+
+    fn create_pipeline(&self, wgsl: &str, pipeline: &Pipeline) -> Result<NativePipeline, GpuError> {
+        let device = self.device();
+        let entries: Vec<_> = pipeline.bindings.iter().zip(0_u32..).map(layout_entry).collect();
+        self.scoped("creating a pipeline", || {
+            let label = Some(pipeline.shader.as_str());
+            let layout = device
+                .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label,
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+            let source = wgpu::ShaderSource::Wgsl(wgsl.into());
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source });
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label,
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some(&pipeline.entry),
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
+                cache: None,
+            });
+            NativePipeline { pipeline, layout }
+        })
+    }
+
+    fn create_bind_group(
+        &self,
+        name: &str,
+        pipeline: &NativePipeline,
+        ranges: &[(&wgpu::Buffer, u64, u64)],
+    ) -> Result<wgpu::BindGroup, GpuError> {
+        let entries: Vec<_> = ranges
+            .iter()
+            .zip(0_u32..)
+            .map(|(&(buffer, offset, bytes), binding)| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset,
+                    size: wgpu::BufferSize::new(bytes),
+                }),
+            })
+            .collect();
+        self.scoped("creating a bind group", || {
+            self.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(name),
+                layout: &pipeline.layout,
+                entries: &entries,
+            })
+        })
+    }
+
+    fn write(&self, buffer: &wgpu::Buffer, offset: u64, data: &[u8]) -> Result<(), GpuError> {
+        self.scoped("writing a buffer", || self.queue().write_buffer(buffer, offset, data))
+    }
+
+    fn flush(&self) -> Result<(), GpuError> {
+        self.scoped("flushing", || self.queue().submit([]))?;
+        self.wait("flushing")
+    }
+
+    fn submit(&self, what: &str, record: impl FnOnce(&mut NativeRecorder)) -> Result<(), GpuError> {
+        self.scoped(what, || {
+            let descriptor = wgpu::CommandEncoderDescriptor { label: Some(what) };
+            let encoder = self.device().create_command_encoder(&descriptor);
+            let mut recorder = NativeRecorder { encoder, pass: None };
+            record(&mut recorder);
+            recorder.pass = None;
+            self.queue().submit([recorder.encoder.finish()]);
+        })?;
+        self.check_uncaptured(what)
+    }
+
+    async fn read(&self, staging: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>, GpuError> {
+        self.read_staging(staging, bytes, "reading back")
+    }
+}
+
+fn layout_entry((kind, binding): (&BindingKind, u32)) -> wgpu::BindGroupLayoutEntry {
+    let ty = match kind {
+        BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
+        BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
+        BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    }
+}
+
+/// A wgpu pipeline with its bind group layout.
+#[derive(Debug)]
+pub struct NativePipeline {
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+/// Records into one command encoder; consecutive dispatches share a compute pass.
+#[derive(Debug)]
+pub struct NativeRecorder {
+    encoder: wgpu::CommandEncoder,
+    pass: Option<wgpu::ComputePass<'static>>,
+}
+
+impl NativeRecorder {
+    /// The encoder outside of any pass.
+    fn between_passes(&mut self) -> &mut wgpu::CommandEncoder {
+        self.pass = None;
+        &mut self.encoder
+    }
+}
+
+impl Recorder<Gpu> for NativeRecorder {
+    fn dispatch(&mut self, pipeline: &NativePipeline, bind_group: &wgpu::BindGroup, workgroups: [u32; 3]) {
+        let Self { encoder, pass } = self;
+        let pass = pass.get_or_insert_with(|| {
+            encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime()
+        });
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, bind_group, &[]);
+        pass.dispatch_workgroups(workgroups[0], workgroups[1], workgroups[2]);
+    }
+
+    fn copy(&mut self, src: &wgpu::Buffer, src_offset: u64, dst: &wgpu::Buffer, dst_offset: u64, bytes: u64) {
+        self.between_passes().copy_buffer_to_buffer(src, src_offset, dst, dst_offset, bytes);
+    }
+
+    fn clear(&mut self, buffer: &wgpu::Buffer, offset: u64, bytes: u64) {
+        self.between_passes().clear_buffer(buffer, offset, Some(bytes));
+    }
+}
+
+impl<B: Backend> Engine<B> {
+    /// [`Engine::read_output_async`], waiting on this thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_output(&self, entry: &str, name: &str) -> Result<Vec<u8>, EngineError> {
+        pollster::block_on(self.read_output_async(entry, name))
+    }
+
+    /// [`Engine::read_f32_async`], waiting on this thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_f32(&self, entry: &str, name: &str) -> Result<Vec<f32>, EngineError> {
+        pollster::block_on(self.read_f32_async(entry, name))
+    }
+}

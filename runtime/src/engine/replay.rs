@@ -1,0 +1,232 @@
+//! Replaying an entry point: symbols in, commands out, tensors in and out.
+
+use super::{Backend, Engine, EngineError, LoadedCommand, Recorder, find_slot};
+use crate::format::{DType, ExprError, MAX_SYMBOLS, MAX_WORKGROUPS, TensorSlot};
+
+/// A command with all expressions evaluated.
+enum Ready {
+    Dispatch { pipeline: usize, bind_group: usize, workgroups: [u32; 3] },
+    Copy { src: usize, src_offset: u64, dst: usize, dst_offset: u64, bytes: u64 },
+    Clear { buffer: usize, offset: u64, bytes: u64 },
+}
+
+impl<B: Backend> Engine<B> {
+    /// Writes an input, from its start. `data` may be shorter than the input's buffer.
+    ///
+    /// # Errors
+    /// [`EngineError::InputSize`] when it is longer or not a multiple of 4 bytes.
+    pub fn write_input(&self, entry: &str, name: &str, data: &[u8]) -> Result<(), EngineError> {
+        let id = self.input(entry, name)?.buffer;
+        let max = self.schedule.buffers.get(super::index(id.0)).map_or(0, |buffer| buffer.bytes);
+        let fits = data.len().is_multiple_of(4) && u64::try_from(data.len()).is_ok_and(|bytes| bytes <= max);
+        match self.buffers.get(super::index(id.0)).filter(|_| fits) {
+            Some(buffer) => self
+                .backend
+                .write(buffer, 0, data)
+                .map_err(|e| EngineError::gpu(format!("writing input `{name}`"))(e.into())),
+            None => Err(EngineError::InputSize {
+                entry: entry.to_owned(),
+                name: name.to_owned(),
+                bytes: data.len(),
+                max,
+            }),
+        }
+    }
+
+    /// Records and submits the commands of an entry point; does not wait for them. `symbols` are exactly those that the
+    /// entry point lists, in any order.
+    ///
+    /// # Errors
+    /// [`EngineError::Symbols`] and [`EngineError::SymbolValue`] for symbols that do not fit, before anything is submitted.
+    pub fn replay(&mut self, entry: &str, symbols: &[(&str, u32)]) -> Result<(), EngineError> {
+        self.check_symbols(entry, symbols)?;
+        let value = |name: &str| symbols.iter().find(|(s, _)| *s == name).map(|(_, v)| i64::from(*v));
+        for constraint in &self.entry(entry)?.constraints {
+            let fail =
+                |source| EngineError::Shape { entry: entry.to_owned(), name: "constraint".into(), source };
+            let found = constraint.expr.eval(&value).map_err(fail)?;
+            if found > i64::from(constraint.max) {
+                let what = serde_json::to_string(&constraint.expr).unwrap_or_default();
+                let max = i64::from(constraint.max);
+                return Err(EngineError::SymbolValue {
+                    entry: entry.to_owned(),
+                    what,
+                    value: found,
+                    min: 0,
+                    max,
+                });
+            }
+        }
+        let ready = self.evaluate(entry, &value)?;
+        self.write_step(symbols)?;
+        self.backend
+            .submit(entry, |recorder| {
+                for command in &ready {
+                    self.record(recorder, command);
+                }
+            })
+            .map_err(|e| EngineError::gpu(format!("entry point `{entry}`"))(e.into()))?;
+        if let Some(loaded) = self.entries.get_mut(entry) {
+            loaded.last = Some(symbols.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect());
+        }
+        Ok(())
+    }
+
+    fn check_symbols(&self, entry: &str, symbols: &[(&str, u32)]) -> Result<(), EngineError> {
+        let mut expected = self.entry(entry)?.symbols.clone();
+        let mut found: Vec<String> = symbols.iter().map(|(name, _)| (*name).to_owned()).collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        if expected != found {
+            return Err(EngineError::Symbols { entry: entry.to_owned(), expected, found });
+        }
+        for (name, value) in symbols {
+            let declared = self.schedule.symbols.iter().find(|s| s.name == *name);
+            if let Some(s) = declared.filter(|s| *value < s.min || *value > s.max) {
+                return Err(EngineError::SymbolValue {
+                    entry: entry.to_owned(),
+                    what: format!("`{name}`"),
+                    value: (*value).into(),
+                    min: s.min.into(),
+                    max: s.max.into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate(&self, entry: &str, value: &impl Fn(&str) -> Option<i64>) -> Result<Vec<Ready>, EngineError> {
+        let Some(loaded) = self.entries.get(entry) else { return Ok(Vec::new()) };
+        let mut ready = Vec::with_capacity(loaded.commands.len());
+        for (command, loaded) in loaded.commands.iter().enumerate() {
+            let fail = |message: String| EngineError::Command { entry: entry.to_owned(), command, message };
+            let no_value = |e: ExprError| fail(e.to_string());
+            let bytes_of = |expr: &crate::format::Expr| {
+                let found = expr.eval(value).map_err(no_value)?;
+                let bytes = u64::try_from(found).ok().filter(|bytes| bytes.is_multiple_of(4));
+                bytes
+                    .ok_or_else(|| fail(format!("a byte count is {found}: not a multiple of 4, or negative")))
+            };
+            ready.push(match loaded {
+                LoadedCommand::Dispatch { pipeline, bind_group, workgroups } => {
+                    let mut counts = [0_u32; 3];
+                    for (count, expr) in counts.iter_mut().zip(workgroups) {
+                        let found = expr.eval(value).map_err(no_value)?;
+                        *count = u32::try_from(found)
+                            .ok()
+                            .filter(|_| found <= MAX_WORKGROUPS)
+                            .ok_or_else(|| fail(format!("a workgroup count is {found}")))?;
+                    }
+                    Ready::Dispatch { pipeline: *pipeline, bind_group: *bind_group, workgroups: counts }
+                }
+                LoadedCommand::Copy { src, src_offset, dst, dst_offset, bytes } => Ready::Copy {
+                    src: *src,
+                    src_offset: bytes_of(src_offset)?,
+                    dst: *dst,
+                    dst_offset: bytes_of(dst_offset)?,
+                    bytes: bytes_of(bytes)?,
+                },
+                LoadedCommand::Clear { buffer, offset, bytes } => {
+                    Ready::Clear { buffer: *buffer, offset: *offset, bytes: *bytes }
+                }
+            });
+        }
+        Ok(ready)
+    }
+
+    fn write_step(&self, symbols: &[(&str, u32)]) -> Result<(), EngineError> {
+        let mut words = [0_u32; MAX_SYMBOLS];
+        for (word, symbol) in words.iter_mut().zip(&self.schedule.symbols) {
+            *word = symbols.iter().find(|(name, _)| *name == symbol.name).map_or(0, |(_, value)| *value);
+        }
+        let Some(step) = self.buffers.get(self.step) else { return Ok(()) };
+        self.backend
+            .write(step, 0, bytemuck::cast_slice(&words))
+            .map_err(|e| EngineError::gpu("writing the step")(e.into()))
+    }
+
+    fn record(&self, recorder: &mut B::Recorder, command: &Ready) {
+        match command {
+            Ready::Dispatch { workgroups, .. } if workgroups.contains(&0) => {}
+            Ready::Dispatch { pipeline, bind_group, workgroups } => {
+                if let (Some(pipeline), Some(group)) =
+                    (self.pipelines.get(*pipeline), self.bind_groups.get(*bind_group))
+                {
+                    recorder.dispatch(pipeline, group, *workgroups);
+                }
+            }
+            Ready::Copy { bytes: 0, .. } => {}
+            Ready::Copy { src, src_offset, dst, dst_offset, bytes } => {
+                if let (Some(src), Some(dst)) = (self.buffers.get(*src), self.buffers.get(*dst)) {
+                    recorder.copy(src, *src_offset, dst, *dst_offset, *bytes);
+                }
+            }
+            Ready::Clear { buffer, offset, bytes } => {
+                if let Some(buffer) = self.buffers.get(*buffer) {
+                    recorder.clear(buffer, *offset, *bytes);
+                }
+            }
+        }
+    }
+
+    /// The shape of an output after the entry point's last replay, in elements.
+    ///
+    /// # Errors
+    /// [`EngineError::NotReplayed`] before the first replay.
+    pub fn output_shape(&self, entry: &str, name: &str) -> Result<Vec<u64>, EngineError> {
+        let slot = self.output(entry, name)?;
+        let last = self.entries.get(entry).and_then(|loaded| loaded.last.as_ref());
+        let last = last.ok_or_else(|| EngineError::NotReplayed { entry: entry.to_owned() })?;
+        let value = |name: &str| last.iter().find(|(s, _)| s == name).map(|(_, v)| i64::from(*v));
+        shape_of(entry, name, slot, &value)
+    }
+
+    /// Waits for the entry point's last replay and brings back the bytes of an output, of the shape that the output has
+    /// for that replay's symbols.
+    ///
+    /// # Errors
+    /// [`EngineError::NotReplayed`] before the first replay, [`EngineError::Gpu`] when the device fails.
+    pub async fn read_output_async(&self, entry: &str, name: &str) -> Result<Vec<u8>, EngineError> {
+        let slot = find_slot(entry, "output", name, &self.entry(entry)?.outputs)?;
+        let elements = self.output_shape(entry, name)?.iter().try_fold(1_u64, |n, dim| n.checked_mul(*dim));
+        let overflow = || EngineError::Shape {
+            entry: entry.to_owned(),
+            name: name.to_owned(),
+            source: ExprError::Overflow,
+        };
+        let bytes = elements.and_then(|n| n.checked_mul(slot.dtype.bytes())).ok_or_else(overflow)?;
+        let what = format!("reading output `{name}`");
+        if let Some(buffer) = self.buffers.get(super::index(slot.buffer.0)).filter(|_| bytes > 0) {
+            self.backend
+                .submit(&what, |recorder| recorder.copy(buffer, 0, &self.staging, 0, bytes))
+                .map_err(|e| EngineError::gpu(what.clone())(e.into()))?;
+        }
+        self.backend.read(&self.staging, bytes).await.map_err(|e| EngineError::gpu(what)(e.into()))
+    }
+
+    /// [`Engine::read_output_async`] for an output of type f32.
+    ///
+    /// # Errors
+    /// [`EngineError::DType`] when it has another type; else as there.
+    pub async fn read_f32_async(&self, entry: &str, name: &str) -> Result<Vec<f32>, EngineError> {
+        let dtype = self.output(entry, name)?.dtype;
+        if dtype != DType::F32 {
+            let (entry, name) = (entry.to_owned(), name.to_owned());
+            return Err(EngineError::DType { entry, name, found: format!("{dtype:?}"), wanted: "F32" });
+        }
+        Ok(bytemuck::pod_collect_to_vec(&self.read_output_async(entry, name).await?))
+    }
+}
+
+fn shape_of(
+    entry: &str,
+    name: &str,
+    slot: &TensorSlot,
+    value: &impl Fn(&str) -> Option<i64>,
+) -> Result<Vec<u64>, EngineError> {
+    let fail = |source| EngineError::Shape { entry: entry.to_owned(), name: name.to_owned(), source };
+    let dim = |dim: &crate::format::Expr| {
+        u64::try_from(dim.eval(value).map_err(fail)?).map_err(|_| fail(ExprError::Overflow))
+    };
+    slot.shape.iter().map(dim).collect()
+}

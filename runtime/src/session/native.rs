@@ -1,0 +1,27 @@
+//! The session's reads, waiting on this thread.
+
+use super::{Positions, Session, SessionError};
+use crate::engine::Backend;
+
+impl<B: Backend> Session<B> {
+    /// [`Session::logits_async`], waiting on this thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn logits(&mut self, row: u32) -> Result<Vec<f32>, SessionError> {
+        pollster::block_on(self.logits_async(row))
+    }
+
+    /// [`Session::feed_async`], waiting on this thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn feed(
+        &mut self,
+        ids: &[i32],
+        positions: Positions<'_>,
+        wanted: &[usize],
+    ) -> Result<Vec<Vec<f32>>, SessionError> {
+        pollster::block_on(self.feed_async(ids, positions, wanted))
+    }
+}
