@@ -1,0 +1,90 @@
+//! Passes rewrite the imported graph into the fused form that lowering takes. [`PIPELINE`] is their order.
+//!
+//! Exporters write the same model in very different ways. Cleaning passes remove the differences that carry no meaning
+//! (constants, views, repetition), *raising* passes recognise what was spelled out, *fusing* passes build the operators
+//! that one kernel computes. Each pass is a file that says what it looks for and when it leaves things alone; every
+//! rewrite keeps the graph's meaning, and the graph is verified after each.
+//!
+//! The fused decoder, per layer (views between are left out):
+//! - delta layer: `linear(norm; qkv|z|b|a)`, `causal_conv`, `gated_delta(q/k norm, raw gates)`, `rms_norm(gate)`,
+//!   `linear(out, + residual)`;
+//! - attention layer: `linear(norm; q|k|v)`, `attention(q/k norm, rope, gate)`, `linear(out, + residual)`;
+//! - both: `linear(norm; gate, up: glu)`, `linear(down, + residual)`; at the end `linear(norm; head)`.
+
+mod cse;
+mod dce;
+mod embed;
+mod fold;
+mod fuse_attention;
+mod fuse_delta;
+mod fuse_elementwise;
+mod fuse_epilogue;
+mod fuse_linear;
+mod fuse_norm;
+mod fuse_parallel;
+mod fuse_swiglu;
+mod gather_views;
+mod manager;
+mod raise_activation;
+mod raise_gated_norm;
+mod raise_norm;
+mod raise_rope;
+mod rewrite;
+mod simplify;
+mod states;
+mod term;
+mod unflatten;
+mod views;
+
+pub use manager::{
+    Histogram, MAX_NOTES, Note, Pass, PassError, PassRecord, PipelineError, Report, histogram, run_passes,
+};
+
+use qwenc_ir::Graph;
+
+/// All passes in the order they run.
+static PIPELINE: &[Pass] = &[
+    // Clean: what is known at compile time, and what does nothing.
+    views::PASS,
+    fold::PASS,
+    views::PASS,
+    cse::PASS,
+    dce::PASS,
+    // Recognise what exporters spell out.
+    embed::PASS,
+    states::PASS,
+    raise_activation::PASS,
+    raise_norm::PASS,
+    raise_gated_norm::PASS,
+    raise_rope::PASS,
+    views::PASS,
+    cse::PASS,
+    dce::PASS,
+    // Fuse into the mixers what surrounds them.
+    fuse_attention::PASS,
+    fuse_delta::PASS,
+    // Fuse projections with each other, then with what is in front of and behind them.
+    fuse_linear::PASS,
+    fuse_swiglu::PASS,
+    fuse_parallel::PASS,
+    views::PASS,
+    fuse_elementwise::PASS,
+    fuse_norm::PASS,
+    fuse_epilogue::PASS,
+    cse::PASS,
+    dce::PASS,
+];
+
+/// All passes in the order they run; the cleaning ones run several times.
+pub fn pipeline() -> &'static [Pass] {
+    PIPELINE
+}
+
+/// Runs the whole pipeline, verifying the graph between passes. `observer` sees the record of every pass, with the graph
+/// as it then is. After an error the graph must not be used.
+pub fn run_all(
+    graph: &mut Graph,
+    observer: &mut dyn FnMut(&PassRecord, &Graph),
+) -> Result<(), PipelineError> {
+    run_passes(PIPELINE, graph, observer)
+}
