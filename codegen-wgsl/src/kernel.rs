@@ -148,10 +148,11 @@ pub struct Operand {
 
 impl Operand {
     /// The flat index of an element, as a WGSL expression of type u32. `indices` are u32 expressions, one per axis;
-    /// terms of stride 0 vanish.
+    /// terms of stride 0 vanish. A stride that is never positive (a reversed axis) is subtracted.
     pub fn index(&self, symbols: &Symbols, indices: &[&str]) -> String {
         debug_assert_eq!(indices.len(), self.view.rank());
         let mut terms = Vec::new();
+        let mut reversed = String::new();
         if !self.view.offset.is(0) {
             terms.push(symbols.wgsl(&self.view.offset));
         }
@@ -161,11 +162,15 @@ impl Operand {
             }
             if stride.is(1) {
                 terms.push(format!("({index})"));
+            } else if symbols.upper(stride).is_some_and(|high| high <= 0) {
+                let distance = symbols.wgsl(&(stride.clone() * Dim::constant(-1)));
+                reversed += &format!(" - ({index}) * {distance}");
             } else {
                 terms.push(format!("({index}) * {}", symbols.wgsl(stride)));
             }
         }
-        if terms.is_empty() { "0u".to_string() } else { terms.join(" + ") }
+        let sum = if terms.is_empty() { "0u".to_string() } else { terms.join(" + ") };
+        sum + &reversed
     }
 
     /// The element itself: `var[index]`.

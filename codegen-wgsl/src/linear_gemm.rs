@@ -1,9 +1,77 @@
 //! A fused linear layer of many rows: the matrix product of prefill.
 
+use askama::Template;
+use qwenc_ir::Dim;
+
+use crate::checks::{Checks, render};
+use crate::indexing::{describe, strs};
 use crate::kernel::{CodegenError, Kernel, Symbols};
-use crate::linear::LinearParams;
+use crate::linear::{Layer, LinearParams};
+use crate::wgsl_math::MathLibrary;
+
+const FAMILY: &str = "linear_gemm";
+/// Rows of x, and rows of the weight, in the tile of a workgroup.
+const TILE: i64 = 64;
+
+#[derive(Template)]
+#[template(path = "linear_gemm.wgsl", escape = "none")]
+struct Source {
+    rows: String,
+    k: u32,
+    k4: u32,
+    n: u32,
+    weight_rows: u32,
+    per_output: u32,
+    glu: bool,
+    declarations: String,
+    functions: String,
+    m_count: String,
+    x_split: String,
+    x_body: String,
+    weight: String,
+    weight_offset: String,
+    store: String,
+    /// Outputs that four accumulated columns make.
+    values: Vec<String>,
+}
 
 /// The layer for `[..., K]`; `params.norm` must be absent (prefill normalises in a kernel of its own).
-pub fn kernel(_symbols: &Symbols, _params: &LinearParams) -> Result<Kernel, CodegenError> {
-    Err(CodegenError::Unsupported { family: "linear_gemm", message: "not generated yet".into() })
+pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, CodegenError> {
+    let checks = Checks::of(FAMILY);
+    if params.norm.is_some() {
+        return Err(checks.fail("a norm in front; run it as a kernel of its own"));
+    }
+    let layer = Layer::new(checks, params)?;
+    let bound = layer.bind(params);
+    let mut library = MathLibrary::default();
+    let store = bound.store(checks, symbols, params, &mut library)?;
+    let values = match params.glu {
+        None => ["acc.x", "acc.y", "acc.z", "acc.w"].map(String::from).to_vec(),
+        Some(activation) => [("acc.x", "acc.y"), ("acc.z", "acc.w")]
+            .map(|(gate, up)| format!("{} * {up}", library.activation(activation, gate)))
+            .to_vec(),
+    };
+    let (x_split, row) = bound.row(symbols);
+    let weight_rows = layer.n * layer.per_output;
+    let offset = &bound.weight.view.offset;
+    let source = Source {
+        rows: describe(std::slice::from_ref(&layer.rows)).trim_matches(['[', ']']).to_string(),
+        k: layer.k,
+        k4: layer.k4,
+        n: layer.n,
+        weight_rows,
+        per_output: layer.per_output,
+        glu: params.glu.is_some(),
+        declarations: bound.bindings.declarations(),
+        functions: library.text(),
+        m_count: symbols.wgsl(&layer.rows),
+        x_split,
+        x_body: bound.x.body(symbols, &strs(&row), layer.k),
+        weight: bound.weight.var.clone(),
+        weight_offset: if offset.is(0) { String::new() } else { format!("{} + ", symbols.wgsl(offset)) },
+        store,
+        values,
+    };
+    let workgroups = [Dim::from(weight_rows).ceil_div(TILE), layer.rows.ceil_div(TILE), Dim::constant(1)];
+    bound.bindings.finish(FAMILY, symbols, render(FAMILY, &source)?, [256, 1, 1], workgroups)
 }

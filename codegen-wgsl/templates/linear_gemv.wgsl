@@ -1,0 +1,95 @@
+// A linear layer of one row: {{ k }} inputs, {{ n }} outputs{% if glu %}, each from a gate row and an up row{% endif %}.
+// weight: [{{ weight_rows }}, {{ 4 * k4 }}] row-major, read as vec4 along a row.
+{%- if norm %}
+// x is RMS-normalised on the way: its scale is one factor of every dot product, so that the sum of its squares is
+// gathered in the same sweep.
+{%- endif %}
+// A group of {{ g.lanes }} lanes makes {{ g.rows }} output(s); {{ g.groups }} group(s) a workgroup.
+
+{{ declarations }}
+{{ functions -}}
+var<workgroup> partial: array<f32, {{ slots * g.size() }}>;
+
+// Elements 4q to 4q+3 of x.
+fn x4(q: u32) -> vec4<f32> {
+{{ x_body -}}
+}
+{% if let Some(body) = norm_body %}
+// Elements 4q to 4q+3 of the norm's weight.
+fn norm4(q: u32) -> vec4<f32> {
+{{ body -}}
+}
+{% endif %}
+{{ store }}
+@compute @workgroup_size({{ g.size() }}, 1, 1)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+    let lane = lid % {{ g.lanes }}u;
+    let group = lid / {{ g.lanes }}u;
+    let first = ({{ unit }} * {{ g.groups }}u + group) * {{ g.rows }}u;
+    // Where the rows of the weight start. Outputs past the end repeat the last row, to stay inside.
+{%- for acc in 0..accs %}
+    let w{{ acc }} = {{ row_start(acc) }};
+    var acc{{ acc }} = vec4<f32>();
+{%- endfor %}
+{%- if norm %}
+    var squares = vec4<f32>();
+{%- endif %}
+{%- if full > 0 %}
+    for (var i = 0u; i < {{ full }}u; i++) {
+{%- for part in 0..g.unroll %}
+        let q{{ part }} = i * {{ g.unroll * g.lanes }}u + lane{% if part > 0 %} + {{ part * g.lanes }}u{% endif %};
+        let x{{ part }} = x4(q{{ part }});
+{%- if norm %}
+        squares = fma(x{{ part }}, x{{ part }}, squares);
+        let h{{ part }} = x{{ part }} * norm4(q{{ part }});
+{%- endif %}
+{%- for acc in 0..accs %}
+        acc{{ acc }} = fma({{ weight }}[w{{ acc }} + q{{ part }}], {{ h }}{{ part }}, acc{{ acc }});
+{%- endfor %}
+{%- endfor %}
+    }
+{%- endif %}
+{%- if full * g.unroll * g.lanes < k4 %}
+    for (var q = {{ full * g.unroll * g.lanes }}u + lane; q < {{ k4 }}u; q += {{ g.lanes }}u) {
+        let x = x4(q);
+{%- if norm %}
+        squares = fma(x, x, squares);
+        let h = x * norm4(q);
+{%- endif %}
+{%- for acc in 0..accs %}
+        acc{{ acc }} = fma({{ weight }}[w{{ acc }} + q], {{ h }}, acc{{ acc }});
+{%- endfor %}
+    }
+{%- endif %}
+
+    // Sum over the lanes of each group.
+{%- for acc in 0..accs %}
+    partial[{{ acc * g.size() }}u + lid] = (acc{{ acc }}.x + acc{{ acc }}.y) + (acc{{ acc }}.z + acc{{ acc }}.w);
+{%- endfor %}
+{%- if norm %}
+    partial[{{ accs * g.size() }}u + lid] = (squares.x + squares.y) + (squares.z + squares.w);
+{%- endif %}
+{%- for half in halves %}
+    workgroupBarrier();
+    if (lane < {{ half }}u) {
+{%- for slot in 0..slots %}
+        partial[{{ slot * g.size() }}u + lid] += partial[{{ slot * g.size() + half }}u + lid];
+{%- endfor %}
+    }
+{%- endfor %}
+    workgroupBarrier();
+
+    // One lane finishes each output.
+    let n = first + lane;
+    if (lane < {{ g.rows }}u && n < {{ n }}u) {
+        let at = lane * {{ per_output * g.size() }}u + group * {{ g.lanes }}u;
+{%- if norm %}
+        let mean_square = partial[{{ accs * g.size() }}u + group * {{ g.lanes }}u] / {{ k }}.0;
+        let scale = inverseSqrt(mean_square + {{ eps }});
+        let y = {{ scaled }};
+{%- else %}
+        let y = {{ plain }};
+{%- endif %}
+        store(y, 0u, n);
+    }
+}
