@@ -1,0 +1,315 @@
+//! Tensors whose bytes lie in another file beside the model.
+//!
+//! The reference comes from an untrusted file, so it must stay inside the model's folder: a relative path of plain
+//! names, no component of which is a symbolic link. A hard link cannot be told from the file itself, only that a file
+//! has several names; one that has a name outside the folder may be anybody's file that an unpacked archive linked to,
+//! and is refused. Files in ordinary checkouts and downloads have one name, and archives that keep two names for
+//! equal files put both into the folder, which is accepted.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::error::TensorError;
+use super::file::map_file;
+use super::proto::TensorProto;
+
+const MAX_LOCATION_BYTES: usize = 1024;
+/// Names in the model's folder that are looked at to account for hard links.
+const MAX_FOLDER_ENTRIES: usize = 4096;
+
+/// The files of one model, each mapped once.
+#[derive(Debug)]
+pub(super) struct ExternalFiles {
+    folder: Option<PathBuf>,
+    open: Mutex<BTreeMap<String, Bytes>>,
+}
+
+/// Where a tensor's bytes are.
+struct Reference<'a> {
+    location: &'a str,
+    offset: u64,
+    length: Option<u64>,
+}
+
+impl ExternalFiles {
+    pub(super) fn beside(model: &Path) -> Self {
+        let folder = match model.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        Self { folder: Some(folder), open: Mutex::default() }
+    }
+
+    pub(super) fn none() -> Self {
+        Self { folder: None, open: Mutex::default() }
+    }
+
+    /// The bytes of `tensor`, which takes `wanted` of them.
+    pub(super) fn bytes(&self, tensor: &TensorProto, wanted: usize) -> Result<Bytes, TensorError> {
+        let reference = parse_reference(tensor)?;
+        let refuse = |reason: String| TensorError::Reference {
+            tensor: tensor.name().to_owned(),
+            location: reference.location.to_owned(),
+            reason,
+        };
+        let wanted_bytes = u64::try_from(wanted).unwrap_or(u64::MAX);
+        if let Some(length) = reference.length
+            && length != wanted_bytes
+        {
+            return Err(refuse(format!(
+                "it states {length} bytes, but type and dimensions take {wanted_bytes}; export the model again"
+            )));
+        }
+        let file = self.open(reference.location).map_err(refuse)?;
+        let truncated = || TensorError::Truncated {
+            tensor: tensor.name().to_owned(),
+            location: reference.location.to_owned(),
+            offset: reference.offset,
+            wanted: wanted_bytes,
+            available: u64::try_from(file.len()).unwrap_or(u64::MAX),
+        };
+        let start = usize::try_from(reference.offset).map_err(|_| truncated())?;
+        let end = start.checked_add(wanted).filter(|end| *end <= file.len()).ok_or_else(truncated)?;
+        Ok(file.slice(start..end))
+    }
+
+    fn open(&self, location: &str) -> Result<Bytes, String> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = open.get(location) {
+            return Ok(bytes.clone());
+        }
+        let folder =
+            self.folder.as_deref().ok_or("the model is not in a file and cannot have external data")?;
+        let bytes = open_inside(folder, location)?;
+        open.insert(location.to_owned(), bytes.clone());
+        Ok(bytes)
+    }
+}
+
+fn parse_reference(tensor: &TensorProto) -> Result<Reference<'_>, TensorError> {
+    let mut location = None;
+    let (mut offset, mut length) = (None, None);
+    let entry = |key: &str| tensor.external_data.iter().find(|e| e.key() == key).map(|e| e.value());
+    let refuse = |reason: String| TensorError::Reference {
+        tensor: tensor.name().to_owned(),
+        location: entry("location").unwrap_or_default().chars().take(MAX_LOCATION_BYTES).collect(),
+        reason,
+    };
+    for entry in &tensor.external_data {
+        let number = || {
+            entry.value().parse::<u64>().map_err(|_| {
+                refuse(format!("{} `{}` is no non-negative 64-bit number", entry.key(), entry.value()))
+            })
+        };
+        let duplicate = match entry.key() {
+            "location" => location.replace(entry.value()).is_some(),
+            "offset" => offset.replace(number()?).is_some(),
+            "length" => length.replace(number()?).is_some(),
+            // Informative: the bytes are hashed when they enter a bundle.
+            "checksum" => false,
+            other => return Err(refuse(format!("unknown entry `{}`", other.escape_debug()))),
+        };
+        if duplicate {
+            return Err(refuse(format!("`{}` is stated twice", entry.key())));
+        }
+    }
+    let location = location.ok_or_else(|| refuse("no location is stated".to_owned()))?;
+    Ok(Reference { location, offset: offset.unwrap_or(0), length })
+}
+
+/// The plain names that a location consists of.
+fn components(location: &str) -> Result<Vec<&str>, &'static str> {
+    const REMEDY: &str =
+        "it must be a relative path inside the model's folder; save the model with plain file names";
+    let drive = location.as_bytes().get(1) == Some(&b':');
+    if location.is_empty()
+        || location.len() > MAX_LOCATION_BYTES
+        || drive
+        || location.contains(['\\', '\0'])
+        || location.starts_with('/')
+    {
+        return Err(REMEDY);
+    }
+    let mut names = Vec::new();
+    for component in Path::new(location).components() {
+        match component {
+            Component::CurDir => {}
+            Component::Normal(name) => names.push(name.to_str().ok_or(REMEDY)?),
+            _ => return Err(REMEDY),
+        }
+    }
+    if names.is_empty() { Err(REMEDY) } else { Ok(names) }
+}
+
+fn open_inside(folder: &Path, location: &str) -> Result<Bytes, String> {
+    let mut path = folder.to_owned();
+    let mut last: Option<Metadata> = None;
+    for name in components(location)? {
+        if last.as_ref().is_some_and(|above| !above.is_dir()) {
+            return Err(format!("`{}` is no folder", path.display()));
+        }
+        path.push(name);
+        let metadata = path.symlink_metadata().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                format!("`{}` does not exist; it must lie beside the model", path.display())
+            }
+            _ => format!("`{}` cannot be read: {error}", path.display()),
+        })?;
+        if metadata.is_symlink() {
+            return Err(format!(
+                "`{}` is a symbolic link, which is not followed; copy the file into the folder (cp -L)",
+                path.display()
+            ));
+        }
+        last = Some(metadata);
+    }
+    let Some(expected) = last.filter(Metadata::is_file) else {
+        return Err(format!("`{}` is no regular file", path.display()));
+    };
+    let file = File::open(&path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
+    let opened = file.metadata().map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
+    if !same_file(&expected, &opened) {
+        return Err(format!("`{}` changed while it was opened", path.display()));
+    }
+    if has_name_outside(&path, &opened) {
+        return Err(format!(
+            "`{}` is a hard link to a file outside the folder, which is not followed; copy the file",
+            path.display()
+        ));
+    }
+    if opened.len() == 0 {
+        return Ok(Bytes::new());
+    }
+    map_file(&file).map_err(|error| format!("`{}` cannot be mapped: {error}", path.display()))
+}
+
+#[cfg(unix)]
+fn same_file(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    a.dev() == b.dev() && a.ino() == b.ino()
+}
+
+#[cfg(not(unix))]
+fn same_file(a: &Metadata, b: &Metadata) -> bool {
+    a.len() == b.len() && a.modified().ok() == b.modified().ok()
+}
+
+/// True when a file has more names than can be found in its folder.
+#[cfg(unix)]
+fn has_name_outside(path: &Path, metadata: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    if metadata.nlink() <= 1 {
+        return false;
+    }
+    let Some(Ok(entries)) = path.parent().map(std::fs::read_dir) else {
+        return true;
+    };
+    let names = entries
+        .take(MAX_FOLDER_ENTRIES)
+        .filter_map(|entry| entry.ok()?.metadata().ok())
+        .filter(|other| same_file(other, metadata))
+        .count();
+    u64::try_from(names).unwrap_or(u64::MAX) < metadata.nlink()
+}
+
+/// The standard library does not count links here.
+#[cfg(not(unix))]
+fn has_name_outside(_path: &Path, _metadata: &Metadata) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::StringStringEntryProto;
+
+    fn tensor(entries: &[(&str, &str)]) -> TensorProto {
+        let entry = |(key, value): &(&str, &str)| StringStringEntryProto {
+            key: Some((*key).to_owned()),
+            value: Some((*value).to_owned()),
+        };
+        TensorProto {
+            name: Some("w".to_owned()),
+            external_data: entries.iter().map(entry).collect(),
+            ..TensorProto::default()
+        }
+    }
+
+    fn folder() -> (tempfile::TempDir, ExternalFiles) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("data"), [1, 2, 3, 4, 5, 6, 7]).unwrap();
+        let files = ExternalFiles::beside(&folder.path().join("model.onnx"));
+        (folder, files)
+    }
+
+    #[test]
+    fn unaligned_offsets_and_shared_maps() {
+        let (_folder, files) = folder();
+        let t = tensor(&[("location", "data"), ("offset", "3"), ("length", "4")]);
+        assert_eq!(files.bytes(&t, 4).unwrap(), [4u8, 5, 6, 7][..]);
+        assert_eq!(files.bytes(&tensor(&[("location", "./data")]), 2).unwrap(), [1u8, 2][..]);
+    }
+
+    #[test]
+    fn locations_outside_are_refused() {
+        let (_folder, files) = folder();
+        for location in ["../data", "a/../../data", "/etc/passwd", "a\\b", "C:data", "c:/x", "", ".", "a\0b"]
+        {
+            let error = files.bytes(&tensor(&[("location", location)]), 1).unwrap_err();
+            assert!(error.to_string().contains("relative path inside"), "{location}: {error}");
+        }
+        assert!(files.bytes(&tensor(&[]), 1).unwrap_err().to_string().contains("no location"));
+    }
+
+    #[test]
+    fn missing_and_truncated_name_tensor_and_bytes() {
+        let (_folder, files) = folder();
+        let error = files.bytes(&tensor(&[("location", "gone")]), 1).unwrap_err().to_string();
+        assert!(error.contains("`w`") && error.contains("does not exist"), "{error}");
+        let error =
+            files.bytes(&tensor(&[("location", "data"), ("offset", "5")]), 4).unwrap_err().to_string();
+        assert!(error.contains("needs 4 bytes at offset 5") && error.contains("has 7 bytes"), "{error}");
+        for offset in ["18446744073709551615", "9223372036854775807"] {
+            let error = files.bytes(&tensor(&[("location", "data"), ("offset", offset)]), 4).unwrap_err();
+            assert!(matches!(error, TensorError::Truncated { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn odd_entries_are_refused() {
+        let (_folder, files) = folder();
+        let cases: [(&[(&str, &str)], &str); 5] = [
+            (&[("location", "data"), ("offset", "-1")], "no non-negative"),
+            (&[("location", "data"), ("length", "1e3")], "no non-negative"),
+            (&[("location", "data"), ("__class__", "x")], "unknown entry"),
+            (&[("location", "data"), ("location", "data")], "stated twice"),
+            (&[("location", "data"), ("length", "5")], "it states 5 bytes"),
+        ];
+        for (entries, message) in cases {
+            let error = files.bytes(&tensor(entries), 4).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_out_of_the_folder_are_refused() {
+        let (outside, _) = folder();
+        let (inside, files) = folder();
+        let target = outside.path().join("data");
+        std::os::unix::fs::symlink(&target, inside.path().join("link")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), inside.path().join("folder")).unwrap();
+        std::fs::hard_link(&target, inside.path().join("hard")).unwrap();
+        for (location, message) in [("link", "symbolic"), ("folder/data", "symbolic"), ("hard", "hard link")]
+        {
+            let error = files.bytes(&tensor(&[("location", location)]), 1).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+        std::fs::hard_link(inside.path().join("data"), inside.path().join("twin")).unwrap();
+        assert_eq!(files.bytes(&tensor(&[("location", "twin")]), 1).unwrap(), [1u8][..]);
+    }
+}
