@@ -1,4 +1,5 @@
 //! The engine and the session on both software adapters, with a bundle written by hand.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod fixture;
 

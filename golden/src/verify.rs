@@ -1,0 +1,94 @@
+//! Feeding a golden run through a session, and comparing.
+
+use qwenc_runtime::engine::Backend;
+use qwenc_runtime::session::{Positions, Session};
+
+use crate::compare::{Difference, compare};
+use crate::{GoldenError, GoldenFile, PositionReport, Report};
+
+/// What passes. The default takes the golden file's own thresholds, and wants the largest logit to agree.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VerifyOptions {
+    /// Instead of the file's smallest cosine.
+    pub min_cosine: Option<f64>,
+    /// Instead of the file's largest absolute difference, or in addition when it has none.
+    pub max_abs: Option<f64>,
+    /// Only report whether the largest logit agrees; for quantized weights, where near ties may go either way.
+    pub ignore_argmax: bool,
+}
+
+/// Resets the session, feeds the golden run call by call, and compares every wanted row of logits.
+///
+/// # Errors
+/// [`GoldenError`] when the run cannot be fed at all; rows that differ are in the report.
+pub fn verify<B: Backend>(
+    session: &mut Session<B>,
+    golden: &GoldenFile,
+    options: &VerifyOptions,
+) -> Result<Report, GoldenError> {
+    let file = || golden.name().to_owned();
+    if !golden.images().is_empty() {
+        return Err(GoldenError::NoVision { file: file() });
+    }
+    let bundle = session.facts().vocab_size;
+    if usize::try_from(bundle) != Ok(golden.vocabulary()) {
+        return Err(GoldenError::Vocabulary { file: file(), golden: golden.vocabulary(), bundle });
+    }
+    let mut report = Report {
+        golden: file(),
+        source: golden.source().map(str::to_owned),
+        model: session.engine().manifest().model.name.clone(),
+        adapter: session.engine().backend().name(),
+        min_cosine: options.min_cosine.unwrap_or(golden.min_cosine()),
+        max_abs: options.max_abs.or(golden.max_abs()),
+        check_argmax: !options.ignore_argmax,
+        positions: Vec::new(),
+        worst_cosine: f64::NAN,
+        worst_max_abs: f64::NAN,
+        argmax_agreements: 0,
+        failures: 0,
+        passed: false,
+    };
+    let mut rows: Vec<(usize, PositionReport)> = Vec::new();
+    let fail =
+        |call: usize| move |source| GoldenError::Session { file: file(), call, source: Box::new(source) };
+    session.reset().map_err(fail(0))?;
+    let mut start = 0_usize;
+    for (call, tokens) in golden.splits().iter().enumerate() {
+        let end = start.saturating_add(*tokens);
+        let ids = golden.ids().get(start..end).unwrap_or_default();
+        let wanted = wanted_rows(golden, start, end);
+        let found = session.feed(ids, Positions::Text, &wanted).map_err(fail(call))?;
+        for (row, logits) in wanted.iter().zip(&found) {
+            let at = start + row;
+            let expected = golden.rows().enumerate().filter(|(_, (position, _))| *position == at);
+            rows.extend(expected.map(|(order, (_, row))| (order, judge(&report, at, compare(logits, row)))));
+        }
+        start = end;
+    }
+    rows.sort_by_key(|(order, _)| *order);
+    report.positions = rows.into_iter().map(|(_, row)| row).collect();
+    Ok(report.finish())
+}
+
+/// Rows of the call `start..end` that the golden file checks: ascending, each once, relative to the call.
+fn wanted_rows(golden: &GoldenFile, start: usize, end: usize) -> Vec<usize> {
+    let mut rows: Vec<usize> = golden
+        .rows()
+        .map(|(position, _)| position)
+        .filter(|p| (start..end).contains(p))
+        .map(|p| p - start)
+        .collect();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+fn judge(report: &Report, position: usize, difference: Difference) -> PositionReport {
+    let Difference { cosine, max_abs, argmax, expected_argmax, argmax_agrees } = difference;
+    // Comparisons with NaN are false: a row that is not all numbers fails.
+    let passed = cosine >= report.min_cosine
+        && report.max_abs.is_none_or(|limit| max_abs <= limit)
+        && (argmax_agrees || !report.check_argmax);
+    PositionReport { position, cosine, max_abs, argmax, expected_argmax, argmax_agrees, passed }
+}
