@@ -11,11 +11,15 @@ use std::fmt;
 use std::ops::{Add, Mul, Sub};
 use std::sync::Arc;
 
+use crate::quote::{is_identifier, quoted};
+
 /// Largest magnitude of a coefficient; above it a dim is poisoned. Also exactly representable in JSON numbers.
 pub const MAX_MAGNITUDE: i64 = 1 << 53;
 const MAX_TERMS: usize = 64;
 const MAX_ATOMS: usize = 8;
 const MAX_DEPTH: usize = 16;
+/// Largest number of atoms, nested ones included: products copy atoms, and copies of copies would grow exponentially.
+const MAX_SIZE: usize = 1024;
 
 /// Values of symbols, by name.
 pub type Bindings = BTreeMap<String, i64>;
@@ -88,7 +92,7 @@ impl Dim {
     }
 
     fn atom(atom: Atom) -> Self {
-        if atom_depth(&atom) > MAX_DEPTH {
+        if atom_depth(&atom) > MAX_DEPTH || atom_size(&atom) > MAX_SIZE {
             return Self::poison();
         }
         Self { terms: Some(BTreeMap::from([(vec![atom], 1)])) }
@@ -99,7 +103,8 @@ impl Dim {
         let too_big = terms.len() > MAX_TERMS
             || terms
                 .iter()
-                .any(|(atoms, c)| atoms.len() > MAX_ATOMS || c.unsigned_abs() > MAX_MAGNITUDE.unsigned_abs());
+                .any(|(atoms, c)| atoms.len() > MAX_ATOMS || c.unsigned_abs() > MAX_MAGNITUDE.unsigned_abs())
+            || terms.keys().flatten().map(atom_size).sum::<usize>() > MAX_SIZE;
         if too_big { Self::poison() } else { Self { terms: Some(terms) } }
     }
 
@@ -326,6 +331,16 @@ fn atom_depth(atom: &Atom) -> usize {
     }
 }
 
+fn atom_size(atom: &Atom) -> usize {
+    let dim_size = |dim: &Dim| dim.terms().flat_map(|(_, atoms)| atoms).map(atom_size).sum::<usize>();
+    match atom {
+        Atom::Sym(_) => 1,
+        Atom::FloorDiv(a, b) | Atom::Mod(a, b) | Atom::Min(a, b) | Atom::Max(a, b) => {
+            1 + dim_size(a) + dim_size(b)
+        }
+    }
+}
+
 fn atoms_non_negative(atoms: &[Atom]) -> bool {
     atoms.iter().all(|atom| matches!(atom, Atom::Sym(_)))
 }
@@ -507,7 +522,9 @@ impl fmt::Display for Dim {
 impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Atom::Sym(name) => f.write_str(name),
+            // Symbols of foreign models may be called anything; quoted, they still read back.
+            Atom::Sym(name) if is_identifier(name) && &**name != "poison" => f.write_str(name),
+            Atom::Sym(name) => f.write_str(&quoted(name)),
             Atom::FloorDiv(a, b) => write!(f, "floor_div({a}, {b})"),
             Atom::Mod(a, b) => write!(f, "mod({a}, {b})"),
             Atom::Min(a, b) => write!(f, "min({a}, {b})"),
@@ -556,6 +573,20 @@ mod tests {
             nested = (nested + Dim::constant(1)).floor_div(&Dim::constant(3));
         }
         assert!(nested.is_poison());
+    }
+
+    #[test]
+    fn copies_of_copies_poison() {
+        let sum =
+            |seed: usize| (0..8).fold(Dim::constant(0), |sum, i| sum + Dim::sym(&format!("s{seed}_{i}")));
+        let nested = (0..12).fold(tokens(), |inner, seed| (sum(seed) * inner).floor_div(&Dim::constant(3)));
+        assert!(nested.is_poison());
+    }
+
+    #[test]
+    fn odd_symbols_print_quoted() {
+        let dim = Dim::sym("past + 1") * Dim::constant(2) + Dim::sym("poison");
+        assert_eq!(dim.to_string(), "\"poison\" + \"past + 1\"*2");
     }
 
     #[test]

@@ -11,7 +11,11 @@ pub mod graph;
 pub mod infer;
 pub mod interp;
 pub mod op;
+mod quote;
+pub mod random;
+mod rng;
 pub mod tensor;
+pub mod text;
 pub mod verify;
 
 pub use dim::{Bindings, Dim, Ranges};

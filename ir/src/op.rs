@@ -120,7 +120,7 @@ pub mod attention {
 pub struct AttentionAttrs {
     /// Factor on the scores.
     pub scale: Real,
-    /// Query i sees key j only when `j <= i + P`.
+    /// Query i sees key j only when `j <= i + P`. A query that sees nothing (by its mask) gives zeros.
     pub causal: bool,
     /// Whether outputs 1 and 2, the new states, exist.
     pub present: bool,
