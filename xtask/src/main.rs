@@ -1,7 +1,7 @@
 //! `cargo xtask …`: every command a contributor needs, from a bare machine to a checked tree.
 //!
-//! Each subcommand lives in its own file. The crate depends on nothing but an argument parser, since it is the first
-//! thing that a newcomer compiles.
+//! Each subcommand lives in its own file. The crate has no dependencies, since it is the first thing that a newcomer
+//! compiles.
 
 mod demo;
 mod drivers;
@@ -14,43 +14,69 @@ mod tint;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use process::{Failure, Outcome};
 
-/// Set-up, demonstration and checks of the qwenc workspace.
-#[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
+const HELP: &str = "\
+Set-up, demonstration and checks of the qwenc workspace
 
-#[derive(Subcommand)]
-enum Command {
-    /// Install what the other commands need (Vulkan drivers that run without a GPU, node, Tint); idempotent
-    Setup,
-    /// Compile the tiny Qwen3.5 model, inspect it, and verify it against Hugging Face's numbers
-    Demo,
-    /// Formatting, clippy, all tests on both drivers, documentation, and Tint; stops at the first failure
-    Test,
-    /// Compile WGSL with Tint, the stricter shader compiler of Chromium
-    Tint {
-        /// WGSL files or folders; by default the shaders of the tiny models, and of the folder that QWENC_DUMP_WGSL names
-        paths: Vec<PathBuf>,
-    },
-}
+Usage: cargo xtask <command>
+
+  setup          install what the other commands need (Vulkan drivers that run without a GPU, node, Tint); touches
+                 nothing that is there already
+  demo           compile the tiny Qwen3.5 model, inspect it, and verify it against Hugging Face's numbers
+  test           formatting, clippy, all tests on both drivers, documentation and Tint; stops at the first failure
+  tint [PATH]... hold WGSL files or folders against Tint, Chromium's shader compiler; without a path, the shaders of the
+                 tiny models and of the folder that QWENC_DUMP_WGSL names
+  help           this text
+";
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Setup => setup::run(),
-        Command::Demo => demo::run(),
-        Command::Test => test::run(),
-        Command::Tint { paths } => tint::run(&paths),
-    };
-    match done {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("\nxtask: {failure}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Four commands and one list of paths: too little to make everyone wait for an argument parser to compile.
+fn dispatch(arguments: &[String]) -> Outcome {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["setup"] => setup::run(),
+        ["demo"] => demo::run(),
+        ["test"] => test::run(),
+        ["tint", paths @ ..] if !paths.iter().any(|path| path.starts_with('-')) => {
+            tint::run(&paths.iter().map(PathBuf::from).collect::<Vec<_>>())
+        }
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        [] => Err(Failure::new(format!("no command given\n\n{HELP}"))),
+        _ => Err(Failure::new(format!("not a command: '{}'\n\n{HELP}", words.join(" ")))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dispatch;
+
+    #[test]
+    fn what_is_no_command_is_refused_with_the_usage() {
+        for words in
+            [vec![], vec!["tset"], vec!["test", "--fast"], vec!["tint", "--fast"], vec!["setup", "more"]]
+        {
+            let arguments: Vec<String> = words.into_iter().map(str::to_owned).collect();
+            let failure = dispatch(&arguments).unwrap_err().to_string();
+            assert!(failure.contains("Usage: cargo xtask <command>"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn help_is_no_failure() {
+        assert!(dispatch(&["--help".to_owned()]).is_ok());
     }
 }
