@@ -1,4 +1,4 @@
-//! The text form of a graph: [`print`] writes it, [`parse`] reads it back, one value or node a line.
+//! The text form of a graph: [`print()`] writes it, [`parse`] reads it back, one value or node a line.
 //!
 //! ```text
 //! graph "decoder" {
