@@ -1,1 +1,13 @@
-//! Placeholder.
+//! qwenc compiles ONNX models ahead of time to WGSL, a schedule and packed weights.
+//!
+//! [`pipeline::compile`] is the table of contents: it names every stage in order.
+
+pub mod bundle;
+pub mod cli;
+pub mod error;
+pub mod lower;
+pub mod model;
+pub mod onnx;
+pub mod passes;
+pub mod pipeline;
+pub mod schedule;

@@ -1,0 +1,7 @@
+//! Writing bundles: shards, shaders, schedule, manifest. The same input gives the same bytes.
+
+mod shards;
+mod write;
+
+pub use shards::{SHARD_BYTES, Shard, ShardWriter};
+pub use write::{BundleError, BundleWriter, FolderSink, Sink};

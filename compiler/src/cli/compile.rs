@@ -1,0 +1,89 @@
+//! `qwenc compile`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+
+use super::ModelArgs;
+use super::emit::Emitter;
+use super::progress::TerminalProgress;
+use crate::passes::PassRecord;
+use crate::pipeline::{Observer, compile};
+use crate::schedule::EntryPlan;
+
+/// What `--emit` can write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Emit {
+    /// The graph after import and after every pass, as text.
+    Ir,
+    /// The shaders of every entry point in the order of dispatch.
+    Wgsl,
+    /// The commands of every entry point, readable.
+    Schedule,
+    /// Passes, times, dispatches and memory as JSON.
+    Report,
+}
+
+/// Arguments of `compile`.
+#[derive(Debug, Args)]
+pub(super) struct CompileArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Folder of the bundle; an earlier bundle there is replaced
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Also write intermediate forms to <OUTPUT>.emit/
+    #[arg(long, value_delimiter = ',')]
+    emit: Vec<Emit>,
+    /// Print a summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Both what the terminal shows and what `--emit` writes.
+struct Watch {
+    progress: TerminalProgress,
+    emitter: Emitter,
+}
+
+impl Observer for Watch {
+    fn stage(&mut self, name: &'static str) {
+        self.progress.stage(name);
+    }
+    fn stage_done(&mut self, name: &'static str, elapsed: std::time::Duration) {
+        self.emitter.stage_done(name, elapsed);
+    }
+    fn imported(&mut self, graph: &qwenc_ir::Graph) {
+        self.emitter.imported(graph);
+    }
+    fn pass(&mut self, record: &PassRecord, graph: &qwenc_ir::Graph) {
+        self.emitter.pass(record, graph);
+    }
+    fn lowered(&mut self, entry: &EntryPlan) {
+        self.emitter.lowered(entry);
+    }
+    fn packed(&mut self, done: usize, total: usize) {
+        self.progress.packed(done, total);
+    }
+}
+
+/// Compiles and prints a summary.
+pub(super) fn execute(args: &CompileArgs) -> miette::Result<ExitCode> {
+    let start = Instant::now();
+    let mut watch = Watch { progress: TerminalProgress::new(), emitter: Emitter::new(&args.emit) };
+    let result = compile(&args.model.input, &args.output, &args.model.options(), &mut watch);
+    watch.progress.finish();
+    let compiled = result?;
+    watch.emitter.write(&args.output, &compiled)?;
+
+    let facts = super::inspect::BundleFacts::new(&compiled.manifest, &compiled.assembled.schedule);
+    if args.json {
+        println!("{}", facts.json());
+    } else {
+        print!("{facts}");
+        println!("\n{} is ready, in {:.1} s", args.output.display(), start.elapsed().as_secs_f32());
+    }
+    Ok(ExitCode::SUCCESS)
+}

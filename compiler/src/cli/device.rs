@@ -1,0 +1,54 @@
+//! Opening a bundle on a device, for the subcommands that replay.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use miette::Diagnostic;
+use qwenc_runtime::bundle::{Bundle, BundleError, Folder};
+use qwenc_runtime::engine::{Engine, EngineError, LoadOptions};
+use qwenc_runtime::gpu::{Gpu, GpuError, GpuOptions};
+
+/// Which device to use.
+#[derive(Debug, Args)]
+pub(super) struct DeviceArgs {
+    /// A part of the adapter's name; without it the best one (also: environment variable QWENC_ADAPTER)
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
+}
+
+/// A bundle could not be opened on a device.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub(super) enum OpenError {
+    /// The bundle is missing or damaged.
+    #[error("{}: {cause}", .folder.display())]
+    #[diagnostic(code(qwenc::bundle), help("compile the model again: qwenc compile <model> -o <folder>"))]
+    Bundle {
+        /// Its folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        cause: BundleError,
+    },
+    /// There is no device to run on.
+    #[error(transparent)]
+    #[diagnostic(code(qwenc::gpu))]
+    Gpu(#[from] GpuError),
+    /// The device cannot take the bundle.
+    #[error(transparent)]
+    #[diagnostic(code(qwenc::load))]
+    Engine(#[from] EngineError),
+}
+
+/// Checks the bundle, then loads it. `poison` fills temporaries with NaN, so that a wrong schedule shows.
+pub(super) fn open(folder: &Path, device: &DeviceArgs, poison: bool) -> Result<Engine<Gpu>, OpenError> {
+    let damaged = |cause| OpenError::Bundle { folder: folder.to_path_buf(), cause };
+    let bundle = Bundle::open(Folder::new(folder).map_err(damaged)?).map_err(damaged)?;
+    let requirements = &bundle.manifest().requirements;
+    let options = GpuOptions {
+        adapter: device.adapter.clone(),
+        max_buffer_bytes: requirements.max_buffer_bytes,
+        max_storage_binding_bytes: requirements.max_storage_binding_bytes,
+    };
+    let gpu = Gpu::open(&options)?;
+    let load = LoadOptions { poison, ..LoadOptions::default() };
+    Ok(Engine::load_with(&bundle, gpu, load, &mut |_| ())?)
+}

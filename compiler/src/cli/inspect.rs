@@ -1,0 +1,317 @@
+//! `qwenc inspect`: what is in a model or a bundle, what was fused, what was not and why.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+use miette::{IntoDiagnostic, WrapErr, miette};
+use qwenc_ir::Graph;
+use qwenc_runtime::format::{Command, MANIFEST_FILE, Manifest, SCHEDULE_FILE, Schedule};
+use serde_json::{Value, json};
+
+use super::ModelArgs;
+use crate::passes::{PassRecord, histogram};
+use crate::pipeline::{Observer, analyze};
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Say why this pass left candidates alone
+    #[arg(long, value_name = "PASS")]
+    why: Option<String>,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what is known about a model or a bundle.
+pub(super) fn execute(args: &InspectArgs) -> miette::Result<ExitCode> {
+    if args.model.input.join(MANIFEST_FILE).is_file() {
+        inspect_bundle(&args.model.input, args)?;
+    } else {
+        inspect_model(args)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn inspect_bundle(folder: &Path, args: &InspectArgs) -> miette::Result<()> {
+    if args.why.is_some() {
+        return Err(miette!(
+            help = "give the model instead of the bundle",
+            "a bundle does not remember its passes"
+        ));
+    }
+    let read = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read(&path).into_diagnostic().wrap_err_with(|| format!("reading {}", path.display()))
+    };
+    let manifest = Manifest::from_json(&read(MANIFEST_FILE)?).into_diagnostic()?;
+    let schedule = Schedule::from_json(&read(SCHEDULE_FILE)?).into_diagnostic()?;
+    let facts = BundleFacts::new(&manifest, &schedule);
+    if args.json {
+        println!("{}", facts.json())
+    } else {
+        print!("{facts}")
+    }
+    Ok(())
+}
+
+/// Collects what the passes did.
+#[derive(Default)]
+struct PassLog {
+    imported: BTreeMap<&'static str, usize>,
+    rows: Vec<PassRow>,
+}
+
+struct PassRow {
+    pass: &'static str,
+    about: &'static str,
+    before: BTreeMap<&'static str, usize>,
+    after: BTreeMap<&'static str, usize>,
+    changes: BTreeMap<&'static str, usize>,
+    notes: Vec<(String, String)>,
+    milliseconds: f64,
+}
+
+impl Observer for PassLog {
+    fn imported(&mut self, graph: &Graph) {
+        self.imported = histogram(graph);
+    }
+
+    fn pass(&mut self, record: &PassRecord, _graph: &Graph) {
+        self.rows.push(PassRow {
+            pass: record.pass,
+            about: record.about,
+            before: record.before.clone(),
+            after: record.after.clone(),
+            changes: record.report.changes().clone(),
+            notes: record
+                .report
+                .notes()
+                .iter()
+                .map(|note| (note.node.clone(), note.reason.clone()))
+                .collect(),
+            milliseconds: record.elapsed.as_secs_f64() * 1e3,
+        });
+    }
+}
+
+fn inspect_model(args: &InspectArgs) -> miette::Result<()> {
+    let mut log = PassLog::default();
+    let outcome = analyze(&args.model.input, &args.model.options(), &mut log);
+    if let Some(pass) = &args.why {
+        return why(&log, pass);
+    }
+    if args.json {
+        let compiled = outcome?;
+        let facts = BundleFacts::new(&compiled.manifest, &compiled.assembled.schedule);
+        let passes: Vec<Value> = log.rows.iter().map(PassRow::value).collect();
+        let value = json!({ "imported": log.imported, "passes": passes, "bundle": facts.value() });
+        println!("{}", serde_json::to_string_pretty(&value).into_diagnostic()?);
+        return Ok(());
+    }
+    println!("operators as imported: {}", counts(&log.imported));
+    println!("\npasses");
+    for row in &log.rows {
+        print!("{row}");
+    }
+    // What the passes did is worth seeing also when a later stage fails.
+    let compiled = outcome?;
+    println!();
+    print!("{}", BundleFacts::new(&compiled.manifest, &compiled.assembled.schedule));
+    Ok(())
+}
+
+fn why(log: &PassLog, pass: &str) -> miette::Result<()> {
+    let mut found = false;
+    for row in log.rows.iter().filter(|row| row.pass == pass) {
+        found = true;
+        println!("{}: {}", row.pass, row.about);
+        println!(
+            "  fired: {}",
+            if row.changes.is_empty() { "never".to_string() } else { counts(&row.changes) }
+        );
+        for (node, reason) in &row.notes {
+            println!("  left alone: `{node}`: {reason}");
+        }
+    }
+    if found {
+        return Ok(());
+    }
+    let mut names: Vec<&str> = log.rows.iter().map(|row| row.pass).collect();
+    names.dedup();
+    Err(miette!(help = format!("the passes are: {}", names.join(", ")), "there is no pass `{pass}`"))
+}
+
+fn counts(map: &BTreeMap<&'static str, usize>) -> String {
+    if map.is_empty() {
+        return "none".to_string();
+    }
+    map.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+impl PassRow {
+    fn value(&self) -> Value {
+        json!({
+            "pass": self.pass, "about": self.about, "milliseconds": self.milliseconds,
+            "before": self.before, "after": self.after, "changes": self.changes,
+            "not_fired": self.notes.iter().map(|(node, reason)| json!({ "node": node, "reason": reason })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl fmt::Display for PassRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = |map: &BTreeMap<&'static str, usize>| map.values().sum::<usize>();
+        writeln!(
+            f,
+            "  {:<18} {:>5} -> {:<5} {:>7.1} ms  {}",
+            self.pass,
+            total(&self.before),
+            total(&self.after),
+            self.milliseconds,
+            self.about
+        )?;
+        if !self.changes.is_empty() {
+            writeln!(f, "      rewrote: {}", counts(&self.changes))?;
+        }
+        let mut names: Vec<&'static str> = self.before.keys().chain(self.after.keys()).copied().collect();
+        names.sort_unstable();
+        names.dedup();
+        let count =
+            |map: &BTreeMap<&'static str, usize>, name: &'static str| map.get(name).copied().unwrap_or(0);
+        let moved: Vec<String> = names
+            .into_iter()
+            .filter(|name| count(&self.before, name) != count(&self.after, name))
+            .map(|name| format!("{name} {} -> {}", count(&self.before, name), count(&self.after, name)))
+            .collect();
+        if !moved.is_empty() {
+            writeln!(f, "      {}", moved.join(", "))?;
+        }
+        if !self.notes.is_empty() {
+            writeln!(f, "      {} candidates left alone (--why {})", self.notes.len(), self.pass)?;
+        }
+        Ok(())
+    }
+}
+
+/// The facts of a bundle that people ask for.
+pub(super) struct BundleFacts<'a> {
+    manifest: &'a Manifest,
+    schedule: &'a Schedule,
+}
+
+impl<'a> BundleFacts<'a> {
+    /// Facts of a manifest and its schedule.
+    pub(super) fn new(manifest: &'a Manifest, schedule: &'a Schedule) -> Self {
+        Self { manifest, schedule }
+    }
+
+    /// Dispatches of an entry point by kernel family.
+    fn families(&self, entry: &str) -> BTreeMap<String, usize> {
+        let mut out = BTreeMap::new();
+        for command in self.schedule.entries.get(entry).into_iter().flat_map(|entry| &entry.commands) {
+            if let Command::Dispatch(dispatch) = command {
+                let family = dispatch.label.split(" · ").next().unwrap_or_default();
+                *out.entry(family.to_string()).or_insert(0) += 1;
+            }
+        }
+        out
+    }
+
+    /// The facts as a JSON value.
+    pub(super) fn value(&self) -> Value {
+        let entries: BTreeMap<&String, Value> = self
+            .schedule
+            .entries
+            .keys()
+            .map(|name| {
+                let families = self.families(name);
+                let dispatches: usize = families.values().sum();
+                (name, json!({ "dispatches": dispatches, "families": families }))
+            })
+            .collect();
+        json!({
+            "model": self.manifest.model,
+            "entries": entries,
+            "pipelines": self.schedule.pipelines.len(),
+            "memory": self.manifest.memory,
+            "requirements": self.manifest.requirements,
+            "quantization": self.manifest.quantization,
+        })
+    }
+
+    /// The facts as JSON text.
+    pub(super) fn json(&self) -> String {
+        serde_json::to_string_pretty(&self.value()).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for BundleFacts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let model = &self.manifest.model;
+        write!(f, "{}", model.name)?;
+        if let Some(decoder) = &model.decoder {
+            write!(
+                f,
+                ": {} layers, width {}, {} tokens in the vocabulary, context {}, prefill in chunks of {}",
+                decoder.layers,
+                decoder.hidden_size,
+                decoder.vocab_size,
+                decoder.max_context,
+                decoder.prefill_chunk
+            )?;
+        }
+        writeln!(f, "\n\nentry points")?;
+        for name in self.schedule.entries.keys() {
+            let families = self.families(name);
+            let total: usize = families.values().sum();
+            write!(f, "  {name:<8} {total:>4} dispatches")?;
+            let layers = model.decoder.as_ref().map_or(0, |decoder| decoder.layers);
+            if name == "decode" && layers > 0 {
+                let layers = f64::from(layers);
+                #[expect(clippy::cast_precision_loss, reason = "a count of dispatches")]
+                write!(f, " per token ({:.1} a layer)", total as f64 / layers)?;
+            }
+            writeln!(f)?;
+            let parts: Vec<String> =
+                families.iter().map(|(family, count)| format!("{family} {count}")).collect();
+            writeln!(f, "           {}", parts.join(", "))?;
+        }
+        let memory = &self.manifest.memory;
+        writeln!(
+            f,
+            "\n{} pipelines, quantization {}",
+            self.schedule.pipelines.len(),
+            self.manifest.quantization
+        )?;
+        let rows = [
+            ("weights", memory.weight_bytes),
+            ("arena", memory.arena_bytes),
+            ("states", memory.state_bytes),
+            ("inputs and outputs", memory.io_bytes),
+            ("peak", memory.peak_bytes),
+        ];
+        for (name, bytes) in rows {
+            writeln!(f, "  {name:<20} {:>12} bytes", group(bytes))?;
+        }
+        Ok(())
+    }
+}
+
+/// A number with thousands separated.
+fn group(value: u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,105 @@
+//! The command line: one file a subcommand.
+
+mod compile;
+mod device;
+mod emit;
+mod inspect;
+mod progress;
+mod run;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::model::entries::DecoderSizes;
+use crate::model::load::GivenSizes;
+use crate::pipeline::CompileOptions;
+
+/// Compile ONNX models ahead of time to WGSL, a schedule and packed weights, and replay them on WebGPU.
+#[derive(Debug, Parser)]
+#[command(name = "qwenc", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compile a model into a bundle
+    Compile(compile::CompileArgs),
+    /// Replay one entry point of a bundle on tensors from a file
+    Run(run::RunArgs),
+    /// Replay a bundle on a golden file and compare logits; exits 0 only if every check holds
+    Verify(verify::VerifyArgs),
+    /// Show what is in a model or a bundle: operators, passes, fusions, kernels, memory
+    Inspect(inspect::InspectArgs),
+}
+
+/// Options that say what to compile and for what sizes.
+#[derive(Debug, Args)]
+struct ModelArgs {
+    /// An .onnx file or a model folder
+    input: PathBuf,
+    /// Suffix of the model's files in a hub folder, such as q4 or fp16
+    #[arg(long)]
+    variant: Option<String>,
+    /// Compile only the given graph, even when it lies in a model's folder
+    #[arg(long)]
+    only: bool,
+    /// Fix a size by the name that the model has for it
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = parse_size)]
+    dims: Vec<(String, i64)>,
+    /// Largest value of a size that stays dynamic, for graphs that are no decoder
+    #[arg(long = "max", value_name = "NAME=N", value_parser = parse_size)]
+    bounds: Vec<(String, i64)>,
+    /// Positions that a decoder's caches hold
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    max_context: u32,
+    /// Most positions of one prefill call; longer prompts are cut
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..=8192))]
+    prefill_chunk: u32,
+}
+
+impl ModelArgs {
+    fn options(&self) -> CompileOptions {
+        let max_context = self.max_context as usize;
+        CompileOptions {
+            variant: self.variant.clone(),
+            only: self.only,
+            given: GivenSizes { fixed: self.dims.clone(), bounds: self.bounds.clone() },
+            sizes: DecoderSizes {
+                max_context,
+                prefill_chunk: (self.prefill_chunk as usize).min(max_context),
+            },
+        }
+    }
+}
+
+fn parse_size(text: &str) -> Result<(String, i64), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=N")?;
+    let value: i64 = value.trim().parse().map_err(|_| format!("`{value}` is no number"))?;
+    if !(0..=1 << 31).contains(&value) {
+        return Err(format!("{value} is no size"));
+    }
+    Ok((name.trim().to_string(), value))
+}
+
+/// Runs the command line. Exit code 0: done and, for `verify`, every check held; 1: not; 2: wrong usage.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Compile(args) => compile::execute(&args),
+        Command::Run(args) => run::execute(&args),
+        Command::Verify(args) => verify::execute(&args),
+        Command::Inspect(args) => inspect::execute(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(report) => {
+            eprintln!("{report:?}");
+            ExitCode::from(1)
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! `qwenc verify`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use miette::{IntoDiagnostic, WrapErr};
+use qwenc_golden::{GoldenFile, VerifyOptions, verify};
+use qwenc_runtime::session::Session;
+
+use super::device::{DeviceArgs, open};
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// Folder of the bundle
+    bundle: PathBuf,
+    /// Golden file (safetensors)
+    #[arg(long)]
+    golden: PathBuf,
+    /// Largest absolute difference of a logit; overrides the golden file's
+    #[arg(long)]
+    max_abs: Option<f64>,
+    /// Smallest cosine of a row of logits; overrides the golden file's
+    #[arg(long)]
+    min_cosine: Option<f64>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Replays and compares; exit code 0 only if every check holds.
+pub(super) fn execute(args: &VerifyArgs) -> miette::Result<ExitCode> {
+    let golden = GoldenFile::read(&args.golden).into_diagnostic()?;
+    // Temporaries start as NaN: a result that depends on memory that nobody wrote must not pass by luck.
+    let engine = open(&args.bundle, &args.device, true)?;
+    let adapter = engine.backend().adapter().name.clone();
+    let mut session = Session::new(engine).into_diagnostic()?;
+    let options =
+        VerifyOptions { min_cosine: args.min_cosine, max_abs: args.max_abs, ..VerifyOptions::default() };
+    let report = verify(&mut session, &golden, &options)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("verifying {} on {adapter}", args.bundle.display()))?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).into_diagnostic()?);
+    } else {
+        println!("{report}");
+    }
+    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}

@@ -1,0 +1,7 @@
+//! The `qwenc` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    qwenc::cli::run()
+}

@@ -1,0 +1,119 @@
+//! What the files beside a model say: `config.json` or `genai_config.json`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+/// Largest configuration file that is read, in bytes.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Facts that a graph alone does not state. All are optional: a graph without configuration still compiles.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelConfig {
+    /// The family, for example `qwen3_5`.
+    pub model_type: Option<String>,
+    /// Decoder layers.
+    pub layers: Option<u32>,
+    /// Width of a head.
+    pub head_dim: Option<i64>,
+    /// Positions that the model was made for.
+    pub max_positions: Option<usize>,
+    /// Licence identifier.
+    pub licence: Option<String>,
+}
+
+/// A configuration file cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{file}`: {message}")]
+pub struct ConfigError {
+    /// The file.
+    pub file: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl ModelConfig {
+    /// Reads the configuration in a model's folder. Missing files leave facts unknown.
+    pub fn read(root: &Path) -> Result<Self, ConfigError> {
+        let mut out = Self::default();
+        if let Some(config) = read_json(&root.join("config.json"))? {
+            out.add_hub(&config);
+        }
+        if let Some(config) = read_json(&root.join("genai_config.json"))? {
+            out.add_genai(&config);
+        }
+        Ok(out)
+    }
+
+    fn add_hub(&mut self, config: &Value) {
+        let text = config.get("text_config").unwrap_or(config);
+        self.model_type = string(config, "model_type");
+        self.layers = unsigned(text, "num_hidden_layers").and_then(|n| u32::try_from(n).ok());
+        self.head_dim = unsigned(text, "head_dim").and_then(|n| i64::try_from(n).ok());
+        self.max_positions = unsigned(text, "max_position_embeddings").and_then(|n| usize::try_from(n).ok());
+        self.licence = string(config, "license");
+    }
+
+    fn add_genai(&mut self, config: &Value) {
+        let Some(model) = config.get("model") else { return };
+        let decoder = model.get("decoder").unwrap_or(&Value::Null);
+        self.model_type = self.model_type.take().or_else(|| string(model, "type"));
+        self.layers = self
+            .layers
+            .or_else(|| unsigned(decoder, "num_hidden_layers").and_then(|n| u32::try_from(n).ok()));
+        self.head_dim =
+            self.head_dim.or_else(|| unsigned(decoder, "head_size").and_then(|n| i64::try_from(n).ok()));
+        self.max_positions = self
+            .max_positions
+            .or_else(|| unsigned(model, "context_length").and_then(|n| usize::try_from(n).ok()));
+    }
+}
+
+fn string(value: &Value, key: &str) -> Option<String> {
+    value.get(key)?.as_str().map(|text| text.chars().take(100).collect())
+}
+
+fn unsigned(value: &Value, key: &str) -> Option<u64> {
+    value.get(key)?.as_u64()
+}
+
+fn read_json(path: &Path) -> Result<Option<Value>, ConfigError> {
+    let error = |message: String| ConfigError { file: path.display().to_string(), message };
+    let size = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(problem) => return Err(error(problem.to_string())),
+    };
+    if size > MAX_BYTES {
+        return Err(error(format!("{size} bytes are too many for a configuration (at most {MAX_BYTES})")));
+    }
+    let text = std::fs::read(path).map_err(|problem| error(problem.to_string()))?;
+    serde_json::from_slice(&text).map(Some).map_err(|problem| error(format!("not valid JSON: {problem}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_are_read_and_the_hub_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(ModelConfig::read(dir.path()).unwrap(), ModelConfig::default());
+        std::fs::write(
+            dir.path().join("genai_config.json"),
+            r#"{"model":{"type":"t","context_length":9,"decoder":{"head_size":32,"num_hidden_layers":4}}}"#,
+        )
+        .unwrap();
+        let config = ModelConfig::read(dir.path()).unwrap();
+        assert_eq!((config.head_dim, config.layers, config.max_positions), (Some(32), Some(4), Some(9)));
+        std::fs::write(dir.path().join("config.json"), r#"{"text_config":{"head_dim":64}}"#).unwrap();
+        assert_eq!(ModelConfig::read(dir.path()).unwrap().head_dim, Some(64));
+    }
+
+    #[test]
+    fn broken_json_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.json"), "{").unwrap();
+        assert!(ModelConfig::read(dir.path()).unwrap_err().to_string().contains("config.json"));
+    }
+}

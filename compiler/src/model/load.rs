@@ -1,0 +1,121 @@
+//! From files to one graph.
+
+use std::path::Path;
+
+use qwenc_codegen_wgsl::Symbols;
+use qwenc_ir::{Bindings, Dim, Graph, Ranges};
+
+use super::config::ModelConfig;
+use super::decoder::{self, DecoderError};
+use super::entries::{DecoderSizes, PAST, TOKENS};
+use super::files::ModelFiles;
+use super::transform::join;
+use crate::error::CompileError;
+use crate::onnx::{ImportOptions, Model, PortDim, import};
+
+/// Bound of a plain graph's symbols that the user gives none for.
+const DEFAULT_BOUND: i64 = 512;
+
+/// A model as one graph.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The graph as imported, embedding and decoder joined.
+    pub graph: Graph,
+    /// Facts from files beside it.
+    pub config: ModelConfig,
+    /// The graph is a decoder's, to be cut into `prefill`, `head` and `decode`.
+    pub is_decoder: bool,
+    /// Symbols of a plain graph with their bounds.
+    pub symbols: Symbols,
+    /// A name for people: the model's family or the file's stem.
+    pub name: String,
+}
+
+/// Sizes that the user gives.
+#[derive(Clone, Debug, Default)]
+pub struct GivenSizes {
+    /// Fixed sizes, by the name that the model has for them.
+    pub fixed: Vec<(String, i64)>,
+    /// Upper bounds of sizes that stay dynamic.
+    pub bounds: Vec<(String, i64)>,
+}
+
+/// Reads and imports a model.
+pub fn load(files: &ModelFiles, given: &GivenSizes, sizes: DecoderSizes) -> Result<Loaded, CompileError> {
+    match files {
+        ModelFiles::Single(path) => load_single(path, given),
+        ModelFiles::Decoder { root, decoder, embedding } => {
+            let config = ModelConfig::read(root)?;
+            let mut graph = import_decoder(decoder, &config, given, sizes)?;
+            if let Some(embedding) = embedding {
+                let embed = import_decoder(embedding, &config, given, sizes)?;
+                graph = join(&embed, &graph, &[("inputs_embeds", "inputs_embeds")]).map_err(|error| {
+                    CompileError::Decoder {
+                        file: decoder.clone(),
+                        cause: DecoderError::Join(error.to_string()),
+                    }
+                })?;
+            }
+            let name = config.model_type.clone().unwrap_or_else(|| "decoder".to_string());
+            Ok(Loaded { graph, config, is_decoder: true, symbols: Symbols::default(), name })
+        }
+    }
+}
+
+fn import_file(path: &Path, model: &Model, options: &ImportOptions) -> Result<Graph, CompileError> {
+    import(model, options)
+        .map(|imported| imported.graph)
+        .map_err(|cause| CompileError::Import { file: path.to_path_buf(), cause: Box::new(cause) })
+}
+
+fn import_decoder(
+    path: &Path,
+    config: &ModelConfig,
+    given: &GivenSizes,
+    sizes: DecoderSizes,
+) -> Result<Graph, CompileError> {
+    let model = Model::open(path)?;
+    let bound = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
+    let ranges = Ranges::from([
+        (TOKENS.to_string(), (1, bound(sizes.prefill_chunk))),
+        (PAST.to_string(), (0, bound(sizes.max_context))),
+    ]);
+    let options = decoder::import_options(&model.inputs()?, config, &given.fixed, ranges)
+        .map_err(|cause| CompileError::Decoder { file: path.to_path_buf(), cause })?;
+    import_file(path, &model, &options)
+}
+
+fn load_single(path: &Path, given: &GivenSizes) -> Result<Loaded, CompileError> {
+    let model = Model::open(path)?;
+    let mut options = ImportOptions::default();
+    let fixed: Bindings = given.fixed.iter().cloned().collect();
+    for port in model.inputs()? {
+        for dim in &port.dims {
+            let PortDim::Symbol(name) = dim else { continue };
+            // One sequence unless the user says otherwise: kernels for attention and recurrences want a fixed batch.
+            let default = name.to_ascii_lowercase().contains("batch").then_some(1);
+            if let Some(value) = fixed.get(name).copied().or(default) {
+                options.dims.insert(name.clone(), Dim::constant(value));
+            } else {
+                let high = given
+                    .bounds
+                    .iter()
+                    .find(|(bound, _)| bound == name)
+                    .map_or(DEFAULT_BOUND, |(_, high)| *high);
+                options.ranges.insert(crate::onnx::symbol_name(name), (0, high));
+            }
+        }
+    }
+    let graph = import_file(path, &model, &options)?;
+    let mut used = std::collections::BTreeSet::new();
+    for value in graph.values() {
+        graph.value(value).ty.shape.iter().for_each(|dim| dim.collect_symbols(&mut used));
+    }
+    let symbols = Symbols::new(used.into_iter().map(|name| {
+        let range = options.ranges.get(&name).copied().unwrap_or((0, DEFAULT_BOUND));
+        (name, range)
+    }));
+    let name =
+        path.file_stem().map_or_else(|| "graph".to_string(), |stem| stem.to_string_lossy().into_owned());
+    Ok(Loaded { graph, config: ModelConfig::default(), is_decoder: false, symbols, name })
+}

@@ -1,0 +1,9 @@
+//! From a path to a graph: which files make up a model, how a decoder's inputs are bound, and how its graph is cut into
+//! entry points.
+
+pub mod config;
+pub mod decoder;
+pub mod entries;
+pub mod files;
+pub mod load;
+pub mod transform;

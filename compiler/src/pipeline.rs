@@ -1,0 +1,290 @@
+//! The whole compilation, from a path to a bundle: the table of contents of this crate.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use qwenc_codegen_wgsl::Symbols;
+use qwenc_ir::Graph;
+use qwenc_runtime::format::{
+    DecoderFacts, FORMAT_VERSION, Manifest, ModelFacts, Requirements, memory, validate,
+};
+
+use crate::bundle::{BundleError, BundleWriter, FolderSink, Shard, ShardWriter, Sink};
+use crate::error::CompileError;
+use crate::lower::{LowerError, LowerOptions, lower};
+use crate::model::config::ModelConfig;
+use crate::model::entries::{self, DecoderSizes, Entries, LOGITS};
+use crate::model::files::locate;
+use crate::model::load::{GivenSizes, Loaded, load};
+use crate::passes::{self, PassRecord};
+use crate::schedule::{Assembled, EntryPlan, WeightBuffer, assemble, weight_specs};
+
+/// What to compile, and for what sizes.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// Suffix of hub files, such as `q4`.
+    pub variant: Option<String>,
+    /// Keep to the one graph even when it lies in a model's folder.
+    pub only: bool,
+    /// Sizes that the user gives.
+    pub given: GivenSizes,
+    /// Positions that a decoder's states hold, and positions of one prefill call.
+    pub sizes: DecoderSizes,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        Self {
+            variant: None,
+            only: false,
+            given: GivenSizes::default(),
+            sizes: DecoderSizes { max_context: 4096, prefill_chunk: 512 },
+        }
+    }
+}
+
+/// What happens during a compilation, for progress display, `inspect` and `--emit`.
+pub trait Observer {
+    /// A stage begins.
+    fn stage(&mut self, _name: &'static str) {}
+    /// A stage is over.
+    fn stage_done(&mut self, _name: &'static str, _elapsed: Duration) {}
+    /// The graph as imported.
+    fn imported(&mut self, _graph: &Graph) {}
+    /// A pass has run.
+    fn pass(&mut self, _record: &PassRecord, _graph: &Graph) {}
+    /// An entry point has been lowered.
+    fn lowered(&mut self, _entry: &EntryPlan) {}
+    /// Weights have been packed, `done` of `total`.
+    fn packed(&mut self, _done: usize, _total: usize) {}
+}
+
+/// Observes nothing.
+pub struct Silent;
+
+impl Observer for Silent {}
+
+/// A compiled model, before or after writing.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The schedule with its shaders.
+    pub assembled: Assembled,
+    /// The manifest; its list of files is complete once the bundle is written.
+    pub manifest: Manifest,
+}
+
+/// Compiles the model at `input` and writes the bundle to `output`.
+pub fn compile(
+    input: &Path,
+    output: &Path,
+    options: &CompileOptions,
+    observer: &mut dyn Observer,
+) -> Result<Compiled, CompileError> {
+    let mut folder = FolderSink::create(output)?;
+    let compiled = compile_to(input, &mut folder, options, observer)?;
+    folder.publish()?;
+    Ok(compiled)
+}
+
+/// Compiles without keeping the bundle: what `inspect` shows of a model.
+pub fn analyze(
+    input: &Path,
+    options: &CompileOptions,
+    observer: &mut dyn Observer,
+) -> Result<Compiled, CompileError> {
+    struct Nowhere;
+    impl Sink for Nowhere {
+        fn put(&mut self, _path: &str, _bytes: &[u8]) -> Result<(), BundleError> {
+            Ok(())
+        }
+    }
+    compile_to(input, &mut Nowhere, options, observer)
+}
+
+/// Compiles the model at `input` into a sink.
+pub fn compile_to(
+    input: &Path,
+    sink: &mut dyn Sink,
+    options: &CompileOptions,
+    observer: &mut dyn Observer,
+) -> Result<Compiled, CompileError> {
+    let files = locate(input, options.variant.as_deref(), options.only)?;
+    let mut loaded = timed(observer, "import", |_| load(&files, &options.given, options.sizes))?;
+    observer.imported(&loaded.graph);
+    timed(observer, "passes", |observer| {
+        Ok(passes::run_all(&mut loaded.graph, &mut |record, graph| observer.pass(record, graph))?)
+    })?;
+    let entries = timed(observer, "entry points", |_| cut(&loaded, options))?;
+    emit(&loaded, &entries, sink, options, observer)
+}
+
+/// Compiles a graph as it is, without passes, to the one entry point `main`. Operator tests use this.
+pub fn compile_graph(graph: &Graph, symbols: Symbols, sink: &mut dyn Sink) -> Result<Compiled, CompileError> {
+    let loaded = Loaded {
+        graph: graph.clone(),
+        config: ModelConfig::default(),
+        is_decoder: false,
+        symbols: symbols.clone(),
+        name: graph.name().to_string(),
+    };
+    let entries = entries::main_entry(graph, symbols);
+    emit(&loaded, &entries, sink, &CompileOptions::default(), &mut Silent)
+}
+
+/// From entry points to files.
+fn emit(
+    loaded: &Loaded,
+    entries: &Entries,
+    sink: &mut dyn Sink,
+    options: &CompileOptions,
+    observer: &mut dyn Observer,
+) -> Result<Compiled, CompileError> {
+    let plans = timed(observer, "lower", |observer| lower_all(entries, options, observer))?;
+    let mut writer = BundleWriter::new(sink);
+    let weights = timed(observer, "pack weights", |observer| {
+        pack_all(&plans, observer, &mut |shard| Ok(writer.write(&shard.path, &shard.bytes)?))
+    })?;
+    let assembled = timed(observer, "schedule", |_| {
+        assemble(&plans, &entries.symbols, &weights).map_err(|source| lower_error("schedule", source))
+    })?;
+    let manifest = timed(observer, "write", |_| {
+        for shader in &assembled.shaders {
+            writer.write(&shader.path, shader.source.as_bytes())?;
+        }
+        Ok(writer.finish(&assembled.schedule, manifest(loaded, &assembled, options))?)
+    })?;
+    timed(observer, "check", |_| {
+        validate(&manifest, &assembled.schedule).map_err(|error| CompileError::Invalid(error.to_string()))
+    })?;
+    Ok(Compiled { assembled, manifest })
+}
+
+fn timed<T>(
+    observer: &mut dyn Observer,
+    name: &'static str,
+    run: impl FnOnce(&mut dyn Observer) -> Result<T, CompileError>,
+) -> Result<T, CompileError> {
+    observer.stage(name);
+    let start = Instant::now();
+    let out = run(observer)?;
+    observer.stage_done(name, start.elapsed());
+    Ok(out)
+}
+
+fn lower_error(entry: &str, source: LowerError) -> CompileError {
+    CompileError::Lower { entry: entry.to_string(), cause: source }
+}
+
+/// Cuts the graph into entry points. A decoder is a graph with states and logits.
+fn cut(loaded: &Loaded, options: &CompileOptions) -> Result<Entries, CompileError> {
+    if !loaded.is_decoder {
+        return Ok(entries::main_entry(&loaded.graph, loaded.symbols.clone()));
+    }
+    entries::decoder(&loaded.graph, options.sizes)
+        .map_err(|error| lower_error("decoder", LowerError::graph(error.to_string())))
+}
+
+fn lower_all(
+    entries: &Entries,
+    options: &CompileOptions,
+    observer: &mut dyn Observer,
+) -> Result<Vec<EntryPlan>, CompileError> {
+    let mut plans = Vec::new();
+    for entry in &entries.entries {
+        let lower_options = LowerOptions {
+            entry: entry.name.to_string(),
+            symbols: entries.symbols.clone(),
+            max_context: options.sizes.max_context,
+        };
+        let lowered =
+            lower(&entry.graph, &lower_options).map_err(|source| lower_error(entry.name, source))?;
+        let plan = EntryPlan { lowered, constraints: entry.constraints.clone() };
+        observer.lowered(&plan);
+        plans.push(plan);
+    }
+    Ok(plans)
+}
+
+fn pack_all(
+    plans: &[EntryPlan],
+    observer: &mut dyn Observer,
+    emit: &mut dyn FnMut(Shard) -> Result<(), CompileError>,
+) -> Result<BTreeMap<String, WeightBuffer>, CompileError> {
+    let specs = weight_specs(plans);
+    let mut writer = ShardWriter::new();
+    for (index, spec) in specs.iter().enumerate() {
+        writer.add(spec, emit)?;
+        observer.packed(index + 1, specs.len());
+    }
+    writer.finish(emit)
+}
+
+fn manifest(loaded: &Loaded, assembled: &Assembled, options: &CompileOptions) -> Manifest {
+    let schedule = &assembled.schedule;
+    let decoder = loaded.is_decoder.then(|| decoder_facts(loaded, options));
+    let bindings = |dispatch: &qwenc_runtime::format::Dispatch| dispatch.bindings.len().saturating_sub(1);
+    let dispatches = || {
+        schedule.entries.values().flat_map(|entry| &entry.commands).filter_map(|command| match command {
+            qwenc_runtime::format::Command::Dispatch(dispatch) => Some(dispatch),
+            _ => None,
+        })
+    };
+    let largest_binding =
+        dispatches().flat_map(|dispatch| &dispatch.bindings).map(|binding| binding.bytes).max();
+    Manifest {
+        format: FORMAT_VERSION,
+        generator: concat!("qwenc ", env!("CARGO_PKG_VERSION")).to_string(),
+        model: ModelFacts { name: loaded.name.clone(), decoder },
+        licence: loaded.config.licence.clone(),
+        entries: schedule.entries.keys().cloned().collect(),
+        states: assembled.states.clone(),
+        requirements: Requirements {
+            max_storage_buffers_per_stage: dispatches()
+                .map(bindings)
+                .max()
+                .and_then(|n| u32::try_from(n).ok())
+                .unwrap_or(0),
+            max_storage_binding_bytes: largest_binding.unwrap_or(0),
+            max_buffer_bytes: schedule.buffers.iter().map(|buffer| buffer.bytes).max().unwrap_or(0),
+            max_workgroup_bytes: qwenc_codegen_wgsl::kernel::limits::WORKGROUP_BYTES,
+            max_invocations: schedule
+                .pipelines
+                .iter()
+                .map(|pipeline| pipeline.workgroup_size.iter().product())
+                .max()
+                .unwrap_or(0),
+        },
+        features: Vec::new(),
+        memory: memory(schedule).unwrap_or_default(),
+        quantization: "f32".to_string(),
+        variants: vec!["baseline".to_string()],
+        files: Vec::new(),
+    }
+}
+
+fn decoder_facts(loaded: &Loaded, options: &CompileOptions) -> DecoderFacts {
+    let graph = &loaded.graph;
+    let last = |value: qwenc_ir::ValueId| {
+        graph
+            .value(value)
+            .ty
+            .shape
+            .last()
+            .and_then(qwenc_ir::Dim::as_usize)
+            .and_then(|n| u32::try_from(n).ok())
+    };
+    let logits = graph.outputs().iter().find(|(name, _)| name == LOGITS).map(|(_, value)| *value);
+    let hidden = logits
+        .and_then(|logits| graph.producer(logits))
+        .and_then(|(node, _)| graph.node_input(node, 0))
+        .and_then(last);
+    let size = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    DecoderFacts {
+        vocab_size: logits.and_then(last).unwrap_or(0),
+        layers: loaded.config.layers.unwrap_or(0),
+        hidden_size: hidden.unwrap_or(0),
+        max_context: size(options.sizes.max_context),
+        prefill_chunk: size(options.sizes.prefill_chunk),
+    }
+}
