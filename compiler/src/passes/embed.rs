@@ -29,7 +29,11 @@ fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
             None => {}
             Some(Err(reason)) => report.note(graph, node, reason),
             Some(Ok((embedded, token))) => {
-                report.note(graph, node, format!("image token {token}: no image rows to merge, plain lookup"));
+                report.note(
+                    graph,
+                    node,
+                    format!("image token {token}: no image rows to merge, plain lookup"),
+                );
                 replace_node(graph, node, &[embedded]);
                 report.changed("embedding without images");
             }
@@ -56,11 +60,7 @@ fn find(graph: &Graph, node: NodeId) -> Option<Result<(ValueId, i64), String>> {
     }
     let absent = matches!(&**rows, Expr::Const(Scalar::F32(0.0)))
         || term.leaf(rows).is_some_and(|rows| only_zeros(graph, rows));
-    Some(if absent {
-        Ok((embedded, token))
-    } else {
-        Err(format!("rows are merged where the id is {token}"))
-    })
+    Some(if absent { Ok((embedded, token)) } else { Err(format!("rows are merged where the id is {token}")) })
 }
 
 /// `ids` and `token` of `ids == token`, looking through reshapes.

@@ -138,7 +138,8 @@ fn fuse_gates(
     if attrs.raw_gates {
         return Ok(false);
     }
-    let found = (1..=MAX_DEPTH).find_map(|depth| find_decay(graph, decay, depth));
+    // Deepest first: a bias is part of the pattern, not of `a`.
+    let found = (1..=MAX_DEPTH).rev().find_map(|depth| find_decay(graph, decay, depth));
     let Some(found) = found else {
         report.note(graph, node, "decay is not neg_exp_a * softplus(a + dt_bias)");
         return Ok(false);
@@ -245,7 +246,9 @@ fn per_head(
         PerHead::Number(number) => {
             let count = heads.first().and_then(Dim::as_usize).filter(|count| *count <= 1 << 16);
             let tensor = count.and_then(|count| Tensor::from_f32(vec![count], &vec![*number; count]).ok());
-            Ok(tensor.filter(|tensor| tensor.dtype() == DType::F32).map(|tensor| graph.add_const(name, tensor)))
+            Ok(tensor
+                .filter(|tensor| tensor.dtype() == DType::F32)
+                .map(|tensor| graph.add_const(name, tensor)))
         }
     }
 }

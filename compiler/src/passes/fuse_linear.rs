@@ -22,8 +22,7 @@ fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
             Err(reason) => report.note(graph, node, reason),
             Ok((x, weight, layout)) => {
                 let name = graph.node(node).name.clone();
-                let attrs =
-                    LinearAttrs { weights: vec![layout], norm: None, glu: None, epilogue: None };
+                let attrs = LinearAttrs { weights: vec![layout], norm: None, glu: None, epilogue: None };
                 let mut inputs = vec![None; linear::WEIGHTS + 1];
                 inputs[linear::X] = Some(x);
                 inputs[linear::WEIGHTS] = Some(weight);

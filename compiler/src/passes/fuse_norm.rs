@@ -16,7 +16,8 @@ use super::rewrite::{first_output, remove_dead};
 const MAX_USERS: usize = 2;
 
 /// See the module.
-pub(super) const PASS: Pass = Pass { name: "fuse_norm", about: "RmsNorm in front of Linears fuses into them", run };
+pub(super) const PASS: Pass =
+    Pass { name: "fuse_norm", about: "RmsNorm in front of Linears fuses into them", run };
 
 fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
     for node in graph.topo_order()? {

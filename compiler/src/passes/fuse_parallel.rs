@@ -32,19 +32,19 @@ fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
         }
         groups.entry(x).or_default().push(node);
     }
-    for (x, members) in groups {
-        if members.len() > 1 {
-            join(graph, x, &members)?;
-            report.changed("parallel linears");
-        }
+    for members in groups.into_values().filter(|members| members.len() > 1) {
+        join(graph, &members)?;
+        report.changed("parallel linears");
     }
     Ok(())
 }
 
-fn join(graph: &mut Graph, x: ValueId, members: &[NodeId]) -> Result<(), PassError> {
+fn join(graph: &mut Graph, members: &[NodeId]) -> Result<(), PassError> {
+    // Read here: joining another group may have replaced the tensor by a slice.
+    let x = members.first().and_then(|first| graph.node_input(*first, linear::X));
     let mut attrs = LinearAttrs { weights: Vec::new(), norm: None, glu: None, epilogue: None };
     let mut inputs = vec![None; linear::WEIGHTS];
-    inputs[linear::X] = Some(x);
+    inputs[linear::X] = x;
     for member in members {
         if let Op::Linear(own) = &graph.node(*member).op {
             attrs.weights.extend(&own.weights);

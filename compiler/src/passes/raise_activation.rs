@@ -18,11 +18,8 @@ use super::term::Term;
 const MAX_PATTERN: usize = 4;
 
 /// See the module.
-pub(super) const PASS: Pass = Pass {
-    name: "raise_activation",
-    about: "silu, sigmoid and softplus from their parts",
-    run,
-};
+pub(super) const PASS: Pass =
+    Pass { name: "raise_activation", about: "silu, sigmoid and softplus from their parts", run };
 
 fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
     for node in graph.topo_order()? {

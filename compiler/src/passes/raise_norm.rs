@@ -23,8 +23,7 @@ use super::term::{Product, Term, as_f32, with_constant};
 const MAX_CLAMP: f32 = 1e-5;
 
 /// See the module.
-pub(super) const PASS: Pass =
-    Pass { name: "raise_norm", about: "RmsNorm and L2Norm from their parts", run };
+pub(super) const PASS: Pass = Pass { name: "raise_norm", about: "RmsNorm and L2Norm from their parts", run };
 
 fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
     for node in graph.topo_order()?.into_iter().rev() {
@@ -153,7 +152,9 @@ fn find(graph: &Graph, output: ValueId, squares: &Squares) -> Result<Norm, Strin
 /// The radicand of a square root that divides, with a lower bound on the root.
 fn root(expr: &Expr, rooted: bool) -> Option<(&Expr, Option<f32>)> {
     if let Some((inner, bound)) = with_constant(expr, BinaryOp::Max) {
-        return root(inner, rooted).filter(|(_, clamp)| clamp.is_none()).map(|(inner, _)| (inner, Some(bound)));
+        return root(inner, rooted)
+            .filter(|(_, clamp)| clamp.is_none())
+            .map(|(inner, _)| (inner, Some(bound)));
     }
     match expr {
         Expr::Unary(UnaryOp::Sqrt, inner) if !rooted => Some((inner, None)),
@@ -171,12 +172,13 @@ fn read_radicand(
     norm: &mut Norm,
 ) -> Result<(), String> {
     let small = |bound: f32| (0.0..=MAX_CLAMP).contains(&bound);
-    let (reduced, eps) = match (with_constant(radicand, BinaryOp::Add), with_constant(radicand, BinaryOp::Max)) {
-        (Some((inner, eps)), _) => (inner, eps),
-        (_, Some((inner, bound))) if small(bound) => (inner, bound),
-        (_, Some(_)) => return Err("the squares are clamped too far from zero".into()),
-        (None, None) => (radicand, 0.0),
-    };
+    let (reduced, eps) =
+        match (with_constant(radicand, BinaryOp::Add), with_constant(radicand, BinaryOp::Max)) {
+            (Some((inner, eps)), _) => (inner, eps),
+            (_, Some((inner, bound))) if small(bound) => (inner, bound),
+            (_, Some(_)) => return Err("the squares are clamped too far from zero".into()),
+            (None, None) => (radicand, 0.0),
+        };
     if term.leaf(reduced) != Some(squares.leaf) {
         return Err("the radicand is not the reduced squares plus a constant".into());
     }

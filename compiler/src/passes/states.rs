@@ -79,8 +79,15 @@ fn find(graph: &Graph, node: NodeId, slot: usize, port: usize) -> Option<Result<
 /// What a state's name says apart from past or present: `3.key`, `0.conv`, `conv.0`.
 fn canonical(name: &str) -> String {
     let name = name.strip_prefix("input.").or_else(|| name.strip_prefix("output.")).unwrap_or(name);
-    const PREFIXES: [&str; 7] =
-        ["past_key_values", "present_key_values", "past_key_value", "present_key_value", "past", "present", "cache"];
+    const PREFIXES: [&str; 7] = [
+        "past_key_values",
+        "present_key_values",
+        "past_key_value",
+        "present_key_value",
+        "past",
+        "present",
+        "cache",
+    ];
     let rest = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
     let rest = rest.trim_start_matches('.').trim_start_matches('_');
     if rest.is_empty() { name.to_string() } else { rest.to_string() }

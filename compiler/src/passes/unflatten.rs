@@ -134,7 +134,10 @@ fn with_rows(
             *input_slot = Some(reshape_to(graph, input, &to)?);
         }
     }
-    let node = graph.node(node).clone();
+    let mut node = graph.node(node).clone();
+    if let Op::Softmax { axis, .. } = &mut node.op {
+        *axis = wanted.len().saturating_sub(1);
+    }
     let outputs = add_node(graph, &node.name, node.op, &inputs)?;
     outputs.first().copied().ok_or_else(|| PassError::Infer {
         node: node.name,
