@@ -119,7 +119,7 @@ fn standard_attention(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>
     let past = pair(call.optional(4), call.optional(5), "past states")?;
     let operands = Operands { q, k, v, past, mask: effective_mask(b, call.optional(3)) };
     let past = past_length(b, &operands)?;
-    let [_, _, length, _] = sizes(b, k)?;
+    let [_, length, ..] = sizes(b, k)?;
     let total = past + length;
     if let Some(mask) = operands.mask
         && let Some(last) = b.shape(mask).last()

@@ -132,16 +132,19 @@ fn bit_shift(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
         "RIGHT" => BinaryOp::Shr,
         other => fault!("direction `{other}` is neither LEFT nor RIGHT"),
     };
-    one(combine(b, op, call.input(0)?, call.input(1)?)?)
-}
-
-fn modulo(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
-    let op = if call.flag("fmod", false)? { BinaryOp::Fmod } else { BinaryOp::Mod };
     let x = call.input(0)?;
-    if op == BinaryOp::Mod && b.dtype(x).is_float() {
-        fault!("Mod of floats needs attribute `fmod` = 1");
+    // The IR shifts in zeros, which differs for negative numbers.
+    let unsigned = matches!(b.dtype(x), DType::U64 | DType::U32 | DType::U16 | DType::U8);
+    if op == BinaryOp::Shr && !unsigned {
+        fault!("a right shift of {} is not supported, only of unsigned integers", b.ty(x));
     }
     one(combine(b, op, x, call.input(1)?)?)
+}
+
+/// Floats with `fmod` = 0 follow the divisor's sign, as newer operator sets allow.
+fn modulo(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
+    let op = if call.flag("fmod", false)? { BinaryOp::Fmod } else { BinaryOp::Mod };
+    one(combine(b, op, call.input(0)?, call.input(1)?)?)
 }
 
 /// Small constant exponents are written as products, which is exact also for negative bases, where shader languages
