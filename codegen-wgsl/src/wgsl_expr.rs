@@ -295,7 +295,8 @@ impl<'a> Writer<'a> {
     fn cast(&mut self, x: &str, from: DType, to: DType) -> Result<String, String> {
         let (source, target) = (kind(from)?, kind(to)?);
         let text = match (source, target) {
-            (Kind::Float, Kind::Bool) => return Ok(format!("({x} != 0.0f)")),
+            // By bits, because NaN is true and comparisons with it may give anything.
+            (Kind::Float, Kind::Bool) => return Ok(format!("((bitcast<u32>({x}) & 0x7fffffffu) != 0u)")),
             (Kind::Signed, Kind::Bool) => return Ok(format!("({x} != 0i)")),
             (Kind::Unsigned, Kind::Bool) => return Ok(format!("({x} != 0u)")),
             (Kind::Float, Kind::Float) | (Kind::Bool, Kind::Bool) => return Ok(x.to_string()),

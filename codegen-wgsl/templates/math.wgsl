@@ -1,6 +1,7 @@
 // Functions that expressions call where WGSL has none, or where its own is inaccurate, overflows or is undefined.
 // A kernel takes those that it needs. Every function is separated from the next by a blank line and starts with its
-// comment. Arguments of functions are run-time values, so that no compiler evaluates them as constants.
+// comment. Arguments of functions are run-time values, so that no compiler evaluates them as constants. Comparisons
+// with NaN may give anything, so NaN is told by its bits where a comparison would lose it.
 
 // A float by its bits: also infinities and NaN, which WGSL constants cannot be.
 fn float_from_bits(bits: u32) -> f32 {
@@ -61,6 +62,9 @@ fn softplus(x: f32) -> f32 {
 
 // The Gauss error function, by polynomials; within 1e-7. Beyond 4 it rounds to 1.
 fn erf(x: f32) -> f32 {
+    if (is_nan(x)) {
+        return x;
+    }
     let t = select(abs(x), 4.0, abs(x) > 4.0);
     let s = t * t;
     if (t > 0.927734375) {
@@ -185,6 +189,9 @@ fn cosh_exact(x: f32) -> f32 {
 
 // Hyperbolic tangent; the built-in overflows for large arguments on some drivers.
 fn tanh_exact(x: f32) -> f32 {
+    if (is_nan(x)) {
+        return x;
+    }
     let a = select(abs(x), 20.0, abs(x) > 20.0);
     if (a < 0.625) {
         let z = x * x;
