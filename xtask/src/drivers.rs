@@ -35,9 +35,14 @@ impl Driver {
         }
     }
 
+    /// The ICD manifest that [`Self::variable`] names, whether there is such a file or not.
+    pub(crate) fn named(self) -> Option<PathBuf> {
+        std::env::var_os(self.variable()).map(PathBuf::from)
+    }
+
     /// The ICD manifest of this driver, if it is installed.
     pub(crate) fn find(self) -> Option<PathBuf> {
-        if let Some(named) = std::env::var_os(self.variable()).map(PathBuf::from) {
+        if let Some(named) = self.named() {
             return named.is_file().then_some(named);
         }
         match self {

@@ -96,6 +96,18 @@ fn meet(needs: &[Need]) -> Outcome {
     if missing.is_empty() {
         return Ok(());
     }
+    for need in &missing {
+        if let Need::Driver(driver) = need
+            && let Some(named) = driver.named()
+        {
+            // Installing the driver would not help: the variable goes before what is found.
+            let path = named.display();
+            return Err(Failure::new(format!(
+                "{} names {path}, and there is no such file",
+                driver.variable()
+            )));
+        }
+    }
     let packages: Vec<&str> = missing.iter().map(|need| need.package()).collect();
     println!("missing: {}", packages.join(", "));
     let installed = apt_install(&packages);
