@@ -1,4 +1,4 @@
-//! Operators. Every operator states its inputs, outputs and meaning here; [`crate::infer`] gives the types of its
+//! Operators. Every operator states its inputs, outputs and meaning here; [`mod@crate::infer`] gives the types of its
 //! outputs and `crate::interp` its values.
 //!
 //! Notation: B batch, S positions in this call, P positions already in the state, H heads, D head width.

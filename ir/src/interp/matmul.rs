@@ -64,11 +64,9 @@ impl Product {
 
 pub(super) fn matmul(args: Args<'_>, transpose_a: bool, transpose_b: bool, out: &[usize]) -> Result<Data> {
     let (a, b) = (args.need(0)?, args.need(1)?);
-    let [batch @ .., m, n] = out else {
-        return Ok(Data::F32(Vec::new()));
-    };
-    let [a_batch @ .., a0, a1] = a.shape() else {
-        return Ok(Data::F32(Vec::new()));
+    // Infer has checked the ranks.
+    let ([batch @ .., m, n], [a_batch @ .., a0, a1]) = (out, a.shape()) else {
+        return Err(OpError::Missing(0));
     };
     let b_batch = b.shape().get(..b.shape().len().saturating_sub(2)).unwrap_or_default();
     let k = if transpose_a { *a0 } else { *a1 };

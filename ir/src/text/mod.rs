@@ -44,7 +44,7 @@ use crate::tensor::Tensor;
 
 pub use compare::{difference, graph_eq};
 pub use parser::parse;
-pub use print::print;
+pub use print::{print, print_brief};
 
 /// Where the text is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

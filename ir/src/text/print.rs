@@ -14,8 +14,17 @@ use crate::quote::quoted;
 /// Large constants are written by their content hash, so every byte of them is read; [`super::ConstPool::of`] gives
 /// the pool to read them back. A graph with a cycle still prints, but does not read back.
 pub fn print(graph: &Graph) -> String {
+    print_graph(graph, true)
+}
+
+/// [`print()`] for people: large constants are `extern "..."`, and their bytes are not read. Does not parse back.
+pub fn print_brief(graph: &Graph) -> String {
+    print_graph(graph, false)
+}
+
+fn print_graph(graph: &Graph, hashed: bool) -> String {
     let nodes = graph.topo_order().unwrap_or_else(|_| graph.nodes().collect());
-    let mut printer = Printer { graph, names: Names::default(), text: String::new() };
+    let mut printer = Printer { graph, hashed, names: Names::default(), text: String::new() };
     // Writing to a string cannot fail.
     let _ = printer.graph_text(&nodes);
     printer.text
@@ -23,6 +32,8 @@ pub fn print(graph: &Graph) -> String {
 
 struct Printer<'a> {
     graph: &'a Graph,
+    /// Write the hashes of large constants.
+    hashed: bool,
     names: Names,
     text: String,
 }
@@ -41,7 +52,8 @@ impl Printer<'_> {
             if let ValueKind::Const(tensor) = &value.kind {
                 let name = self.names.get(id, &value.name);
                 let label = label(&name, &value.name);
-                writeln!(self.text, "  const %{name}: {} = {}{label}", value.ty, constant::show(tensor))?;
+                let content = constant::show(tensor, self.hashed);
+                writeln!(self.text, "  const %{name}: {} = {content}{label}", value.ty)?;
             }
         }
         for node in nodes {

@@ -3,7 +3,7 @@ use qwenc_ir::op::{
     Activation, AttentionAttrs, GatedDeltaAttrs, LinearAttrs, Real, ReduceKind, RopeAttrs, RopeSource,
     WeightLayout,
 };
-use qwenc_ir::text::{ConstPool, difference, graph_eq, parse, print};
+use qwenc_ir::text::{ConstPool, difference, graph_eq, parse, print, print_brief};
 use qwenc_ir::{
     Activation as Act, BinaryOp, DType, Dim, Expr, Graph, Op, Scalar, Tensor, UnaryOp, ValueType,
 };
@@ -215,6 +215,9 @@ fn constants_are_exact_inline_or_in_the_pool() {
     assert_round_trip(&graph);
     let text = print(&graph);
     assert_eq!(text.matches("extern").count(), 3, "{text}");
+    let brief = print_brief(&graph);
+    assert_eq!(brief.matches("extern \"...\"").count(), 3);
+    assert!(parse(&brief, &ConstPool::of(&graph)).is_err(), "what was not read does not read back");
     assert!(text.contains("dense(-1, -8, 7)") && text.contains("dense(18446744073709551615)"), "{text}");
 }
 
