@@ -1,9 +1,77 @@
 //! The gated delta rule for one position.
 
+use askama::Template;
+use qwenc_ir::Dim;
+
+use crate::checks::{Access, Checks, render};
 use crate::delta::DeltaParams;
-use crate::kernel::{CodegenError, Kernel, Symbols};
+use crate::kernel::{Bindings, CodegenError, Kernel, Symbols};
+
+const FAMILY: &str = "delta_step";
+const WORKGROUP: u32 = 256;
+/// Columns of the state in one workgroup: few, so that there are workgroups enough for a large device.
+const COLUMNS: u32 = 16;
+
+#[derive(Template)]
+#[template(path = "delta_step.wgsl", escape = "none")]
+struct Source<'a> {
+    declarations: String,
+    gates: String,
+    norm: String,
+    query: Access<'a>,
+    key: Access<'a>,
+    value: Access<'a>,
+    past: Option<Access<'a>>,
+    present: Option<Access<'a>>,
+    output: Access<'a>,
+    group: u32,
+    key_width: u32,
+    value_width: u32,
+    scale: String,
+    columns: u32,
+    workgroup: u32,
+    /// State rows of one invocation.
+    rows: u32,
+}
 
 /// One position (S = 1) of the gated delta rule.
-pub fn kernel(_symbols: &Symbols, _params: &DeltaParams) -> Result<Kernel, CodegenError> {
-    Err(CodegenError::Unsupported { family: "delta_step", message: "not generated yet".into() })
+///
+/// # Errors
+/// When shapes do not fit each other or S is not 1.
+pub fn kernel(symbols: &Symbols, params: &DeltaParams) -> Result<Kernel, CodegenError> {
+    let checks = Checks::of(FAMILY);
+    let sizes = params.sizes(checks)?;
+    if !sizes.tokens.is(1) {
+        return Err(checks.fail(format!("{} positions, expected 1", sizes.tokens)));
+    }
+    let mut bindings = Bindings::new();
+    let output = Access::new(bindings.write(&params.output), symbols);
+    let present = params.present.as_ref().map(|view| Access::new(bindings.write(view), symbols));
+    let past = params.past.as_ref().map(|view| Access::new(bindings.read(view), symbols));
+    let query = Access::new(bindings.read(&params.query), symbols);
+    let key = Access::new(bindings.read(&params.key), symbols);
+    let value = Access::new(bindings.read(&params.value), symbols);
+    let gates = params.gates_function(symbols, &mut bindings);
+    let source = Source {
+        declarations: bindings.declarations(),
+        gates,
+        norm: params.norm_function(checks)?,
+        query,
+        key,
+        value,
+        past,
+        present,
+        output,
+        group: sizes.group,
+        key_width: sizes.key_width,
+        value_width: sizes.value_width,
+        scale: checks.literal("the scale", params.scale)?,
+        columns: COLUMNS,
+        workgroup: WORKGROUP,
+        rows: sizes.key_width.div_ceil(WORKGROUP / COLUMNS),
+    };
+    let slices = sizes.value_width.div_ceil(COLUMNS);
+    let workgroups =
+        [Dim::constant(i64::from(sizes.heads)), Dim::constant(i64::from(slices)), Dim::constant(1)];
+    bindings.finish(FAMILY, symbols, render(FAMILY, &source)?, [WORKGROUP, 1, 1], workgroups)
 }
