@@ -113,15 +113,20 @@ impl Model {
     pub fn inputs(&self) -> Result<Vec<Port>, ReadError> {
         let graph = self.graph();
         let initialized: BTreeSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
-        graph.input.iter().filter(|input| !initialized.contains(input.name())).map(|v| self.port(v)).collect()
+        graph
+            .input
+            .iter()
+            .filter(|input| !initialized.contains(input.name()))
+            .map(|v| self.port(v, true))
+            .collect()
     }
 
-    /// Outputs, in order.
+    /// Outputs, in order. Files may leave out their shapes; `dims` is empty then.
     pub fn outputs(&self) -> Result<Vec<Port>, ReadError> {
-        self.graph().output.iter().map(|output| self.port(output)).collect()
+        self.graph().output.iter().map(|output| self.port(output, false)).collect()
     }
 
-    fn port(&self, info: &ValueInfoProto) -> Result<Port, ReadError> {
+    fn port(&self, info: &ValueInfoProto, needs_shape: bool) -> Result<Port, ReadError> {
         let malformed = |reason: String| ReadError::Malformed { path: self.path.clone(), reason };
         let name = info.name().to_owned();
         let Some(type_proto::Value::TensorType(ty)) = info.r#type.as_ref().and_then(|ty| ty.value.as_ref())
@@ -132,10 +137,10 @@ impl Model {
         };
         let dtype = dtype_of(ty.elem_type())
             .map_err(|ty| malformed(format!("`{name}` has element type {ty}, which is not supported")))?;
-        let Some(shape) = &ty.shape else {
+        if ty.shape.is_none() && needs_shape {
             return Err(malformed(format!("`{name}` has no shape; export the model with shapes")));
-        };
-        let dims = shape.dim.iter().map(|dim| match &dim.value {
+        }
+        let dims = ty.shape.iter().flat_map(|shape| &shape.dim).map(|dim| match &dim.value {
             Some(tensor_shape_proto::dimension::Value::DimValue(size)) => PortDim::Size(*size),
             Some(tensor_shape_proto::dimension::Value::DimParam(name)) if !name.is_empty() => {
                 PortDim::Symbol(name.clone())
