@@ -11,7 +11,7 @@ use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, T
 use crate::onnx::values::{Builder, Fault, V};
 
 /// Most nodes that one import looks at, with those of inlined functions.
-const MAX_NODES: usize = 1 << 20;
+const MAX_NODES: usize = 1 << 18;
 /// Longest name of a node, a value or an operator, in bytes.
 const MAX_NAME_BYTES: usize = 4096;
 /// Characters of a node's name that are kept in the graph.
