@@ -1,0 +1,124 @@
+"""Makes the cases in this folder: one small model each, with inputs and what ONNX Runtime computes from them.
+
+Needs the Python packages onnx 1.23, onnxruntime 1.32 and numpy. Every case becomes one .onnx file whose metadata holds
+the tensors: keys `in:NAME` and `out:NAME`, values `DTYPE DIM,DIM,... HEX` in little-endian order.
+"""
+
+import pathlib
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper
+
+HERE = pathlib.Path(__file__).parent
+RNG = np.random.default_rng(7)
+CASES = {}
+
+
+def f32(*shape):
+    return RNG.uniform(-1, 1, shape).astype(np.float32)
+
+
+def i64(values):
+    return np.array(values, dtype=np.int64)
+
+
+def case(name, nodes, inputs, constants, outputs, opset=21):
+    """Constants become initializers, as the importer must know them."""
+    kinds = {np.dtype("float32"): TensorProto.FLOAT, np.dtype("int64"): TensorProto.INT64, np.dtype("int32"): TensorProto.INT32}
+    info = [helper.make_tensor_value_info(k, kinds[v.dtype], v.shape) for k, v in inputs.items()]
+    init = [onnx.numpy_helper.from_array(v, k) for k, v in constants.items()]
+    out = [helper.make_tensor_value_info(k, TensorProto.FLOAT, None) for k in outputs]
+    graph = helper.make_graph(nodes, name, info, out, init)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, ir_version=10, opset_imports=opsets)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    values = dict(zip(outputs, session.run(outputs, inputs)))
+    tensors = {f"in:{k}": v for k, v in inputs.items()} | {f"out:{k}": v for k, v in values.items()}
+    for key, v in tensors.items():
+        text = f"{v.dtype.name} {','.join(map(str, v.shape))} {np.ascontiguousarray(v).tobytes().hex()}"
+        model.metadata_props.add(key=key, value=text)
+    onnx.save(model, HERE / f"{name}.onnx")
+
+
+def ms(op, inputs, outputs, **attributes):
+    return helper.make_node(op, inputs, outputs, domain="com.microsoft", **attributes)
+
+
+def std(op, inputs, outputs, **attributes):
+    return helper.make_node(op, inputs, outputs, **attributes)
+
+
+def lengths(total):
+    return {"seqlens": np.array([total - 1], np.int32), "total": np.array(total, np.int32)}
+
+
+def tables(rows, half):
+    angle = np.outer(np.arange(rows), 0.7 ** np.arange(half)).astype(np.float32)
+    return {"cos": np.cos(angle), "sin": np.sin(angle)}
+
+
+# Attention: 3 new positions after 2 old ones, 4 query heads over 2 key heads, 16 wide.
+QKV = {"q": f32(1, 3, 64), "k": f32(1, 3, 32), "v": f32(1, 3, 32)}
+PAST = {"pk": f32(1, 2, 2, 16), "pv": f32(1, 2, 2, 16)}
+GQA_IN = ["q", "k", "v", "pk", "pv", "seqlens", "total"]
+GQA_OUT = ["y", "present_k", "present_v"]
+
+case("gqa", [ms("GroupQueryAttention", GQA_IN, GQA_OUT, num_heads=4, kv_num_heads=2)], QKV | PAST, lengths(5), GQA_OUT)
+case("gqa_rotary", [ms("GroupQueryAttention", GQA_IN + ["cos", "sin"], GQA_OUT, num_heads=4, kv_num_heads=2, do_rotary=1,
+     scale=0.3)], QKV | PAST, lengths(5) | tables(16, 8), GQA_OUT)
+case("gqa_rotary_interleaved", [ms("GroupQueryAttention", GQA_IN + ["cos", "sin"], GQA_OUT, num_heads=4, kv_num_heads=2,
+     do_rotary=1, rotary_interleaved=1)], QKV | PAST, lengths(5) | tables(16, 8), GQA_OUT)
+case("gqa_packed", [ms("GroupQueryAttention", ["qkv", "", "", "pk", "pv", "seqlens", "total"], GQA_OUT, num_heads=4,
+     kv_num_heads=2)], {"qkv": f32(1, 3, 128)} | PAST, lengths(5), GQA_OUT)
+case("gqa_bias", [ms("GroupQueryAttention", GQA_IN + ["", "", "", "bias"], GQA_OUT, num_heads=4, kv_num_heads=2)],
+     QKV | PAST | {"bias": f32(1, 1, 3, 5)}, lengths(5), GQA_OUT)
+case("attention_past", [std("Attention", ["q", "k", "v", "mask", "pk", "pv"], GQA_OUT, q_num_heads=4, kv_num_heads=2,
+     is_causal=1, scale=0.25)], QKV | PAST | {"mask": f32(1, 1, 3, 5)}, {}, GQA_OUT, opset=23)
+MHA = {"q": f32(1, 3, 32), "k": f32(1, 5, 32), "v": f32(1, 5, 32)}
+case("mha", [ms("MultiHeadAttention", ["q", "k", "v", "bias", "", "rel"], ["y"], num_heads=4)],
+     MHA | {"bias": f32(96), "rel": f32(1, 4, 3, 5)}, {}, ["y"])
+case("mha_causal", [ms("MultiHeadAttention", ["q", "q", "q"], ["y"], num_heads=4, unidirectional=1)], {"q": f32(1, 3, 32)}, {}, ["y"])
+
+# Rotation: 2 heads of 8, of which 8 or 4 rotate.
+case("rope_positions", [ms("RotaryEmbedding", ["x", "p", "cos", "sin"], ["y"])],
+     {"x": f32(1, 3, 16), "p": i64([[4, 9, 2]])}, tables(16, 4), ["y"])
+case("rope_offset", [ms("RotaryEmbedding", ["x", "p", "cos", "sin"], ["y"], interleaved=1)],
+     {"x": f32(1, 2, 3, 8)}, tables(16, 4) | {"p": i64([5])}, ["y"])
+case("rope_partial", [ms("RotaryEmbedding", ["x", "p", "cos", "sin"], ["y"], num_heads=2, rotary_embedding_dim=4)],
+     {"x": f32(1, 3, 16), "p": i64([[4, 9, 2]])}, tables(16, 2), ["y"])
+case("rope_standard", [std("RotaryEmbedding", ["x", "cos", "sin", "p"], ["y"], num_heads=2, rotary_embedding_dim=4)],
+     {"x": f32(1, 3, 16), "p": i64([[4, 9, 2]])}, tables(16, 2), ["y"], opset=23)
+MROPE = {"x": f32(1, 3, 32), "p": i64([[[4, 9, 2]], [[1, 0, 7]], [[3, 3, 8]]])}
+for layout in [0, 1]:
+    case(f"mrope_{layout}", [ms("MRotaryEmbedding", ["x", "p", "cos", "sin"], ["y"], num_heads=2, rotary_embedding_dim=12,
+         mrope_section=[2, 2, 2], mrope_layout=layout)], MROPE, tables(16, 6), ["y"])
+
+# The recurrent operators: 3 new positions, 2 heads.
+LINEAR = {"q": f32(1, 3, 8), "k": f32(1, 3, 8), "v": f32(1, 3, 12), "s": f32(1, 2, 4, 6), "g": -abs(f32(1, 3, 2)), "b": abs(f32(1, 3, 2))}
+case("linear_attention", [ms("LinearAttention", ["q", "k", "v", "s", "g", "b"], ["y", "present"], q_num_heads=2, kv_num_heads=2)],
+     LINEAR, {}, ["y", "present"])
+case("linear_attention_delta", [ms("LinearAttention", ["q", "k", "v", "s", "", "b"], ["y", "present"], q_num_heads=2,
+     kv_num_heads=2, update_rule="delta", scale=1.0)], {k: v for k, v in LINEAR.items() if k != "g"}, {}, ["y", "present"])
+case("linear_attention_gate", [ms("LinearAttentionGate", ["a", "dt", "scale", "b"], ["y", "beta"])],
+     {"a": f32(1, 3, 2), "b": f32(1, 3, 2)}, {"dt": f32(2), "scale": -abs(f32(2))}, ["y", "beta"])
+CONV = {"x": f32(1, 4, 3), "past": f32(1, 4, 2)}
+case("causal_conv", [ms("CausalConvWithState", ["x", "w", "b", "past"], ["y", "present"], activation="silu")],
+     CONV, {"w": f32(4, 1, 3), "b": f32(4)}, ["y", "present"])
+case("causal_conv_short", [ms("CausalConvWithState", ["x", "w", "", "past"], ["y", "present"])],
+     {"x": f32(1, 4, 1), "past": f32(1, 4, 3)}, {"w": f32(4, 1, 4)}, ["y", "present"])
+
+# Norms.
+case("skip_rms", [ms("SkipSimplifiedLayerNormalization", ["x", "s", "w", "b"], ["y", "", "", "sum"], epsilon=1e-6)],
+     {"x": f32(1, 3, 8), "s": f32(1, 3, 8)}, {"w": f32(8), "b": f32(8)}, ["y", "sum"])
+case("skip_layer", [ms("SkipLayerNormalization", ["x", "s", "w", "beta", "b"], ["y", "", "", "sum"], epsilon=1e-5)],
+     {"x": f32(1, 3, 8), "s": f32(1, 3, 8)}, {"w": f32(8), "beta": f32(8), "b": f32(8)}, ["y", "sum"])
+for activation in ["silu", "sigmoid"]:
+    case(f"gated_rms_{activation}", [ms("GatedRMSNorm", ["x", "w", "z"], ["y"], activation=activation, epsilon=1e-6)],
+         {"x": f32(1, 3, 8), "z": f32(1, 3, 8)}, {"w": f32(4)}, ["y"])
+
+# Activations and products of ONNX Runtime.
+case("activations", [ms("FastGelu", ["x", "b"], ["f"]), ms("QuickGelu", ["f"], ["q"]), ms("Gelu", ["q"], ["g"]),
+     ms("BiasGelu", ["g", "b"], ["y"])], {"x": f32(3, 4)}, {"b": f32(4)}, ["y"])
+case("fused_matmul", [ms("FusedMatMul", ["x", "w"], ["y"], transA=1, transB=1, alpha=0.5)], {"x": f32(4, 3)}, {"w": f32(5, 4)}, ["y"])

@@ -1,0 +1,83 @@
+//! ONNX Runtime's operators against ONNX Runtime: `onnx_cases/make.py` wrote the models with its results.
+
+mod onnx_builder;
+
+use std::path::PathBuf;
+
+use onnx_builder::{close, f32s, i64s, run_graph};
+use qwenc::onnx::{ImportOptions, Model, import};
+use qwenc_ir::interp::HostTensor;
+
+const CASES: [&str; 25] = [
+    "activations",
+    "attention_past",
+    "causal_conv",
+    "causal_conv_short",
+    "fused_matmul",
+    "gated_rms_sigmoid",
+    "gated_rms_silu",
+    "gqa",
+    "gqa_bias",
+    "gqa_packed",
+    "gqa_rotary",
+    "gqa_rotary_interleaved",
+    "linear_attention",
+    "linear_attention_delta",
+    "linear_attention_gate",
+    "mha",
+    "mha_causal",
+    "mrope_0",
+    "mrope_1",
+    "rope_offset",
+    "rope_partial",
+    "rope_positions",
+    "rope_standard",
+    "skip_layer",
+    "skip_rms",
+];
+
+/// `DTYPE DIM,DIM,... HEX`.
+fn parse(text: &str) -> HostTensor {
+    let parts: Vec<&str> = text.split(' ').collect();
+    let [dtype, dims, hex] = parts[..] else { panic!("three parts") };
+    let dims: Vec<usize> =
+        dims.split(',').filter(|dim| !dim.is_empty()).map(|dim| dim.parse().unwrap()).collect();
+    let bytes: Vec<u8> =
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    match dtype {
+        "float32" => {
+            let words = bytes.as_chunks::<4>().0.iter();
+            f32s(&dims, &words.map(|word| f32::from_le_bytes(*word)).collect::<Vec<_>>())
+        }
+        "int64" => {
+            let words = bytes.as_chunks::<8>().0.iter();
+            i64s(&dims, &words.map(|word| i64::from_le_bytes(*word)).collect::<Vec<_>>())
+        }
+        other => panic!("dtype {other}"),
+    }
+}
+
+#[test]
+fn every_case_gives_onnx_runtimes_numbers() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/onnx_cases");
+    let files = std::fs::read_dir(&folder).unwrap();
+    let models =
+        files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "onnx")).count();
+    assert_eq!(models, CASES.len(), "every model in the folder is listed");
+    for name in CASES {
+        let model = Model::open(folder.join(format!("{name}.onnx"))).unwrap();
+        let graph = import(&model, &ImportOptions::default()).unwrap_or_else(|error| panic!("{error}")).graph;
+        let tensors: Vec<(&str, HostTensor)> =
+            model.proto().metadata_props.iter().map(|entry| (entry.key(), parse(entry.value()))).collect();
+        let of = |prefix: &'static str| {
+            tensors.iter().filter_map(move |(key, value)| Some((key.strip_prefix(prefix)?, value.clone())))
+        };
+        let inputs: Vec<(&str, HostTensor)> = of("in:").collect();
+        let outputs = run_graph(&graph, &inputs, &[]);
+        assert!(of("out:").count() > 0);
+        for (output, want) in of("out:") {
+            println!("{name}: {output}");
+            close(&outputs[output], &want, 2e-5);
+        }
+    }
+}
