@@ -108,8 +108,31 @@ fn cannot_start(command: &Command, error: &std::io::Error) -> Failure {
     Failure::new(format!("`{}` cannot be run: {error}", line(command)))
 }
 
-/// The command as one would type it, by its program's name alone.
+/// The command as one would type it, by its program's name alone. What cargo only builds and starts
+/// (`cargo run … --bin qwenc -- verify …`) goes by its own name.
 fn line(command: &Command) -> String {
     let name = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
-    std::iter::once(name).chain(command.get_args()).map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+    let mut words: Vec<_> =
+        std::iter::once(name).chain(command.get_args()).map(OsStr::to_string_lossy).collect();
+    let started = words.windows(3).position(|three| three[0] == "--bin" && three[2] == "--");
+    if let Some(at) = started {
+        words.remove(at + 2);
+        words.drain(..=at);
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{line, program};
+
+    #[test]
+    fn a_program_that_cargo_starts_is_shown_by_its_own_name() {
+        let mut build = program("/usr/bin/cargo");
+        build.args(["build", "--package", "qwenc", "--bin", "qwenc"]);
+        assert_eq!(line(&build), "cargo build --package qwenc --bin qwenc");
+        let mut start = program("cargo");
+        start.args(["run", "--quiet", "--bin", "qwenc", "--", "verify", "out/"]);
+        assert_eq!(line(&start), "qwenc verify out/");
+    }
 }
