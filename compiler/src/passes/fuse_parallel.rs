@@ -1,11 +1,13 @@
 //! Linears over the same tensor become one Linear with several weights, and slices of its result.
 //!
 //! Pattern: at least two Linears with the same `x`, without norm, gated pair or epilogue. Result: one Linear whose
-//! weights stand side by side in the order of the graph (for these models q|k|v, or qkv|z|b|a), with a slice of the
-//! last axis in place of each old result. The slices are views; the matrix is read in one dispatch.
+//! weights stand side by side, with a slice of the last axis in place of each old result. The slices are views; the
+//! matrix is read in one dispatch. Wider projections come first, equal ones by name (for these models q|k|v, or
+//! qkv|z|a|b): layers that are alike become alike whatever the order of their nodes, and share their kernels.
 //!
 //! It runs before norms and epilogues are fused, which would make the Linears differ.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use qwenc_ir::op::{LinearAttrs, linear};
@@ -32,7 +34,13 @@ fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
         }
         groups.entry(x).or_default().push(node);
     }
-    for members in groups.into_values().filter(|members| members.len() > 1) {
+    for mut members in groups.into_values().filter(|members| members.len() > 1) {
+        members.sort_by_cached_key(|member| {
+            (
+                Reverse(width(graph, *member).and_then(|width| width.as_const())),
+                graph.node(*member).name.clone(),
+            )
+        });
         join(graph, &members)?;
         report.changed("parallel linears");
     }
@@ -51,14 +59,14 @@ fn join(graph: &mut Graph, members: &[NodeId]) -> Result<(), PassError> {
             inputs.extend((0..own.weights.len()).map(|at| graph.node_input(*member, linear::WEIGHTS + at)));
         }
     }
-    let name = members.iter().map(|node| graph.node(*node).name.as_str()).collect::<Vec<_>>().join("|");
+    let names: Vec<&str> = members.iter().map(|node| graph.node(*node).name.as_str()).collect();
+    let name = joined_name(&names);
     let new = add_node(graph, &name, Op::Linear(Box::new(attrs)), &inputs)?;
     let Some(joined) = new.first().copied() else { return Ok(()) };
     let axis = shape(graph, joined).len().saturating_sub(1);
     let mut start = Dim::constant(0);
     for member in members {
-        let width = first_output(graph, *member).and_then(|value| last_dim(graph, value)).cloned();
-        let Some(len) = width else { continue };
+        let Some(len) = width(graph, *member).cloned() else { continue };
         let name = graph.node(*member).name.clone();
         let op = Op::Slice { axis, start: start.clone(), len: len.clone(), step: 1 };
         let part = apply(graph, &name, op, &[joined])?;
@@ -66,4 +74,49 @@ fn join(graph: &mut Graph, members: &[NodeId]) -> Result<(), PassError> {
         start = start + len;
     }
     Ok(())
+}
+
+/// The number of columns that a Linear computes.
+fn width(graph: &Graph, linear: NodeId) -> Option<&Dim> {
+    first_output(graph, linear).and_then(|value| last_dim(graph, value))
+}
+
+/// `layer/{q|k|v}/MatMul` of `layer/q/MatMul`, `layer/k/MatMul` and `layer/v/MatMul`: what the names share, once.
+fn joined_name(names: &[&str]) -> String {
+    let Some((first, rest)) = names.split_first() else { return String::new() };
+    let separator = |c: char| c == '/' || c == '.';
+    let shared = |lengths: &mut dyn Iterator<Item = usize>| lengths.min().unwrap_or(0);
+    let prefix = shared(&mut rest.iter().map(|name| {
+        first
+            .char_indices()
+            .zip(name.chars())
+            .take_while(|((_, a), b)| a == b)
+            .map(|((at, a), _)| at + a.len_utf8())
+            .last()
+            .unwrap_or(0)
+    }));
+    let prefix = first[..prefix].rfind(separator).map_or(0, |at| at + 1);
+    let suffix = shared(&mut rest.iter().map(|name| {
+        let pairs = first[prefix..].chars().rev().zip(name[prefix..].chars().rev());
+        pairs.take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
+    }));
+    let tail = &first[first.len() - suffix..];
+    let tail = tail.find(separator).map_or("", |at| &tail[at..]);
+    let middle: Vec<&str> = names.iter().map(|name| &name[prefix..name.len() - tail.len()]).collect();
+    format!("{}{{{}}}{tail}", &first[..prefix], middle.join("|"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined_name;
+
+    #[test]
+    fn shared_parts_of_names_are_written_once() {
+        let names = ["/l.0/attn/q_proj/MatMul", "/l.0/attn/k_proj/MatMul", "/l.0/attn/v_proj/MatMul"];
+        assert_eq!(joined_name(&names), "/l.0/attn/{q_proj|k_proj|v_proj}/MatMul");
+        assert_eq!(joined_name(&["a", "b"]), "{a|b}");
+        assert_eq!(joined_name(&["x/a.1", "x/a.2"]), "x/a.{1|2}");
+        assert_eq!(joined_name(&["same", "same"]), "{same|same}");
+        assert_eq!(joined_name(&["é/a", "è/a"]), "{é|è}/a");
+    }
 }
