@@ -5,6 +5,8 @@
 //! results in the reference interpreter. To write the `.after.ir` files anew, run with `QWENC_BLESS=1` and read the
 //! differences.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! The same tiny decoder from three exporters becomes the same fused graph, and computes what it computed before.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -179,3 +179,54 @@ fn verify(graph: &Graph, pass: &'static str) -> Result<(), PipelineError> {
         PipelineError::Invalid { pass, message }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qwenc_ir::{BinaryOp, DType, Expr, Op, ValueType};
+
+    fn graph() -> Graph {
+        let mut graph = Graph::new("g");
+        let x = graph.add_input("x", ValueType::new(DType::F32, [4usize]));
+        let add = Op::Elementwise(Expr::Arg(0).binary(BinaryOp::Add, Expr::Arg(1)));
+        let y = graph.apply("y", add, &[x, x]).unwrap();
+        graph.add_output("y", y);
+        graph
+    }
+
+    #[test]
+    fn a_pass_that_breaks_the_graph_is_named() {
+        let broken = Pass {
+            name: "broken",
+            about: "leaves an input out",
+            run: |graph, _| {
+                let node = graph.nodes().next().unwrap();
+                graph.set_input(node, 1, None);
+                Ok(())
+            },
+        };
+        let error = run_passes(&[broken], &mut graph(), &mut |_, _| {}).unwrap_err();
+        assert!(matches!(error, PipelineError::Invalid { pass: "broken", .. }), "{error}");
+    }
+
+    #[test]
+    fn records_hold_changes_and_bounded_notes() {
+        let noisy = Pass {
+            name: "noisy",
+            about: "finds many candidates",
+            run: |graph, report| {
+                let node = graph.nodes().next().unwrap();
+                (0..MAX_NOTES + 3).for_each(|at| report.note(graph, node, format!("reason {at}")));
+                report.changed("nothing");
+                Ok(())
+            },
+        };
+        let mut seen = Vec::new();
+        run_passes(&[noisy], &mut graph(), &mut |record, _| seen.push(record.clone())).unwrap();
+        let report = &seen[0].report;
+        assert_eq!((report.notes().len(), report.notes_dropped()), (MAX_NOTES, 3));
+        assert_eq!(report.notes()[0], Note { node: "y".into(), reason: "reason 0".into() });
+        assert_eq!(report.changes().get("nothing"), Some(&1));
+        assert_eq!(seen[0].before, seen[0].after);
+    }
+}
