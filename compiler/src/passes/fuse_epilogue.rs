@@ -88,5 +88,13 @@ fn find(graph: &Graph, node: NodeId, slot: usize) -> Option<Result<Found, &'stat
         return Some(Err("the expression would be too long"));
     }
     let attrs = LinearAttrs { epilogue: Some(fused), ..(**attrs).clone() };
+    let types: Vec<_> = linear_inputs.iter().map(|input| input.map(|value| &graph.value(value).ty)).collect();
+    let same_type = matches!(
+        qwenc_ir::infer(&Op::Linear(Box::new(attrs.clone())), &types).as_deref(),
+        Ok([ty]) if *ty == graph.value(output).ty
+    );
+    if !same_type {
+        return Some(Err("an extra input does not broadcast to the projection"));
+    }
     Some(Ok((linear, attrs, linear_inputs)))
 }

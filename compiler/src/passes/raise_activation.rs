@@ -39,15 +39,14 @@ fn raise(graph: &mut Graph, node: NodeId, report: &mut Report) -> Result<(), Pas
             continue;
         }
         let (expr, inputs) = compact(&simple, &term.leaves);
-        let name = graph.node(node).name.clone();
-        let value = apply(graph, &name, Op::Elementwise(expr), &inputs)?;
-        if graph.value(value).ty != graph.value(output).ty {
+        let op = Op::Elementwise(expr);
+        let types: Vec<_> = inputs.iter().map(|input| Some(&graph.value(*input).ty)).collect();
+        if !matches!(qwenc_ir::infer(&op, &types).as_deref(), Ok([ty]) if *ty == graph.value(output).ty) {
             report.note(graph, node, "the shorter form has another type");
-            if let Some((made, _)) = graph.producer(value) {
-                graph.remove_node(made);
-            }
             return Ok(());
         }
+        let name = graph.node(node).name.clone();
+        let value = apply(graph, &name, op, &inputs)?;
         replace_node(graph, node, &[value]);
         report.changed("activation");
         return Ok(());

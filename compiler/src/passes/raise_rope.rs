@@ -82,6 +82,10 @@ fn find(graph: &Graph, node: NodeId, half: usize) -> Result<Found, String> {
     if !sin.iter().map(|lookup| lookup.axis.unwrap_or(0)).eq(axes.iter().copied()) {
         return Err("cos and sin choose different axes".into());
     }
+    let known_axes = shape(graph, first_cos.positions).first().is_some_and(|axes| axes.as_usize().is_some());
+    if first_cos.axis.is_some() && !known_axes {
+        return Err("the number of position axes is not constant".into());
+    }
     Ok(Found {
         cos: first_cos.table,
         sin: first_sin.table,
@@ -145,7 +149,7 @@ fn lookup(graph: &Graph, leaf: ValueId, half: usize) -> Result<Lookup, String> {
         && let Some(axis) = start.as_usize().and_then(|start| u8::try_from(start).ok())
         && let Some(positions) = graph.node_input(slice, 0)
     {
-        return Ok(Lookup { table, positions: strip_reshapes(graph, positions), axis: Some(axis) });
+        return Ok(Lookup { table, positions, axis: Some(axis) });
     }
     Ok(Lookup { table, positions: base, axis: None })
 }

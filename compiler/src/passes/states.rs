@@ -21,16 +21,11 @@ pub(super) const PASS: Pass =
 fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
     for node in graph.topo_order()? {
         for (slot, port, kind) in candidates(&graph.node(node).op) {
-            match find(graph, node, *slot, *port) {
+            match find(graph, node, *slot, *port, *kind) {
                 None => {}
                 Some(Err(reason)) => report.note(graph, node, reason),
                 Some(Ok((past, present, output))) => {
-                    graph.add_state(State {
-                        name: canonical(&graph.value(past).name),
-                        kind: *kind,
-                        past,
-                        present,
-                    });
+                    graph.add_state(State { name: free_name(graph, past), kind: *kind, past, present });
                     let rest = graph.outputs().iter().filter(|(name, _)| *name != output).cloned().collect();
                     graph.set_outputs(rest);
                     report.changed("state");
@@ -56,7 +51,13 @@ fn candidates(op: &Op) -> &'static [(usize, usize, StateKind)] {
 type Pair = (ValueId, ValueId, String);
 
 /// `None` when the operator keeps no state between calls here.
-fn find(graph: &Graph, node: NodeId, slot: usize, port: usize) -> Option<Result<Pair, String>> {
+fn find(
+    graph: &Graph,
+    node: NodeId,
+    slot: usize,
+    port: usize,
+    kind: StateKind,
+) -> Option<Result<Pair, String>> {
     let past = graph.node_input(node, slot)?;
     let present = *graph.node_outputs(node).get(port)?;
     let paired = graph.states().iter().any(|state| state.past == past || state.present == present);
@@ -73,7 +74,27 @@ fn find(graph: &Graph, node: NodeId, slot: usize, port: usize) -> Option<Result<
     if graph.consumers(past).len() != 1 || !graph.consumers(present).is_empty() || names.len() != 1 {
         return Some(Err(format!("`{past_name}` or its new value is read elsewhere")));
     }
+    if !same_memory(graph, past, present, kind) {
+        return Some(Err(format!("`{past_name}` and its new value differ in type or shape")));
+    }
     Some(Ok((past, present, (*output).clone())))
+}
+
+/// True when the new value can take the place of the past: same type and shape, but for the length of a cache.
+fn same_memory(graph: &Graph, past: ValueId, present: ValueId, kind: StateKind) -> bool {
+    let (old, new) = (&graph.value(past).ty, &graph.value(present).ty);
+    let grows = |axis: usize| kind == StateKind::KvCache && axis == 2;
+    old.dtype == new.dtype
+        && old.rank() == new.rank()
+        && old.shape.iter().zip(&new.shape).enumerate().all(|(axis, (a, b))| a == b || grows(axis))
+}
+
+/// The state's short name, or its input's full one where two inputs differ in their prefix only.
+fn free_name(graph: &Graph, past: ValueId) -> String {
+    let full = &graph.value(past).name;
+    let short = canonical(full);
+    let taken = graph.states().iter().any(|state| state.name == short);
+    if taken { full.clone() } else { short }
 }
 
 /// What a state's name says apart from past or present: `3.key`, `0.conv`, `conv.0`.
