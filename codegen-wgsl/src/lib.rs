@@ -18,6 +18,7 @@ pub mod fill;
 pub mod gather;
 pub mod indexing;
 pub mod kernel;
+mod lanes;
 pub mod linear;
 pub mod linear_gemm;
 pub mod linear_gemv;
