@@ -1,5 +1,7 @@
 //! Files and graphs that must be refused, with errors that name the file, the node or the tensor, and the remedy.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod onnx_builder;
 
 use std::path::Path;
@@ -334,4 +336,39 @@ fn branches_on_data() {
     );
     let error = model.refused();
     assert!(error.contains("If_y") && error.contains("condition is computed from data"), "{error}");
+}
+
+// ---- damage --------------------------------------------------------------------------------------------------------
+
+/// Real files with bytes changed at random: whatever comes out, nothing panics.
+#[test]
+fn damaged_models_end_in_errors() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny");
+    let folder = tempfile::tempdir().unwrap();
+    let mut state = 1u32;
+    let mut random = |bound: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        usize::try_from(state >> 8).unwrap() % bound
+    };
+    let (mut read, mut refused) = (0, 0);
+    for name in ["genai/model.onnx", "mobius/decoder/model.onnx", "genai015/onnx/vision_encoder.onnx"] {
+        let whole = std::fs::read(root.join(name)).unwrap();
+        for _ in 0..100 {
+            let mut damaged = whole.clone();
+            for _ in 0..=random(8) {
+                let at = random(damaged.len());
+                damaged[at] = u8::try_from(random(256)).unwrap();
+            }
+            let path = write(folder.path(), "damaged.onnx", &damaged);
+            match Model::open(&path) {
+                Ok(model) => {
+                    read += 1;
+                    // Without the weights beside it no damaged file imports.
+                    assert!(import(&model, &ImportOptions::default()).is_err());
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(read > 20 && refused > 20, "{read} {refused}");
 }

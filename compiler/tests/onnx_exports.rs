@@ -1,5 +1,7 @@
 //! The exports of three exporters: what they import to, and that the imported graphs compute the golden logits.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod onnx_builder;
 
 use std::collections::BTreeMap;

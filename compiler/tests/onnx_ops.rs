@@ -1,5 +1,7 @@
 //! Operators, one family after another: what they import to, and what the imported graph computes.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod onnx_builder;
 
 use onnx_builder::{
@@ -515,6 +517,119 @@ fn gated_and_lp_norms() {
     close(&last.run(&[("x", x())], &[]), &f32s(&[2, 2], &[0.6, 0.8, 0.0, 0.0]), 1e-6);
     let first = base().node(node("LpNormalization", &["x"], &["y"]).int("axis", 0).int("p", 1));
     close(&first.run(&[("x", x())], &[]), &f32s(&[2, 2], &[1.0, 1.0, 0.0, 0.0]), 1e-6);
+}
+
+#[test]
+fn norms_of_images() {
+    let image = || Builder::new().input("x", FLOAT, &["1", "4", "2", "1"]).output("y", FLOAT);
+    let x = || f32s(&[1, 4, 2, 1], &[1.0, 3.0, 2.0, 6.0, 0.0, 4.0, -1.0, 1.0]);
+    let ones = |b: Builder| b.floats("w", &[4], &[1.0; 4]).floats("b", &[4], &[0.0, 0.0, 0.0, 5.0]);
+    let instance =
+        ones(image()).node(node("InstanceNormalization", &["x", "w", "b"], &["y"]).float("epsilon", 0.0));
+    let want = f32s(&[1, 4, 2, 1], &[-1.0, 1.0, -1.0, 1.0, -1.0, 1.0, 4.0, 6.0]);
+    close(&instance.run(&[("x", x())], &[]), &want, 1e-5);
+    let group = ones(image()).node(
+        node("GroupNormalization", &["x", "w", "b"], &["y"]).int("num_groups", 4).float("epsilon", 0.0),
+    );
+    close(&group.run(&[("x", x())], &[]), &want, 1e-5);
+    let batch = ones(image())
+        .floats("m", &[4], &[1.0; 4])
+        .floats("v", &[4], &[4.0; 4])
+        .node(node("BatchNormalization", &["x", "w", "b", "m", "v"], &["y"]).float("epsilon", 0.0));
+    let want = f32s(&[1, 4, 2, 1], &[0.0, 1.0, 0.5, 2.5, -0.5, 1.5, 4.0, 5.0]);
+    close(&batch.run(&[("x", x())], &[]), &want, 1e-5);
+    let pool = image().op("GlobalAveragePool", &["x"], &["y"]);
+    close(&pool.run(&[("x", x())], &[]), &f32s(&[1, 4, 1, 1], &[2.0, 4.0, 2.0, 0.0]), 1e-6);
+}
+
+#[test]
+fn filters_for_every_channel() {
+    let base =
+        || Builder::new().input("x", FLOAT, &["1", "2", "3"]).floats("w", &[2, 1, 2], &[1.0, 10.0, 0.0, 1.0]);
+    let x = || f32s(&[1, 2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let valid = base().node(node("Conv", &["x", "w"], &["y"]).int("group", 2)).output("y", FLOAT);
+    close(&valid.run(&[("x", x())], &[]), &f32s(&[1, 2, 2], &[21.0, 32.0, 5.0, 6.0]), 0.0);
+    let same = base().node(node("Conv", &["x", "w"], &["y"]).int("group", 2).ints("pads", &[1, 1]));
+    let want = f32s(&[1, 2, 4], &[10.0, 21.0, 32.0, 3.0, 4.0, 5.0, 6.0, 0.0]);
+    close(&same.output("y", FLOAT).run(&[("x", x())], &[]), &want, 0.0);
+}
+
+#[test]
+fn one_hot_and_identity() {
+    let model = Builder::new()
+        .input("i", INT64, &["3"])
+        .floats("d", &[], &[3.0])
+        .floats("v", &[2], &[0.0, 9.0])
+        .op("OneHot", &["i", "d", "v"], &["y"])
+        .output("y", FLOAT);
+    let y = model.run(&[("i", i64s(&[3], &[1, -1, 7]))], &[]);
+    close(&y, &f32s(&[3, 3], &[0.0, 9.0, 0.0, 0.0, 0.0, 9.0, 0.0, 0.0, 0.0]), 0.0);
+    let model = Builder::new()
+        .input("x", FLOAT, &["2", "3"])
+        .node(node("EyeLike", &["x"], &["y"]).int("k", 1))
+        .output("y", FLOAT);
+    let y = model.run(&[("x", f32s(&[2, 3], &[7.0; 6]))], &[]);
+    close(&y, &f32s(&[2, 3], &[0.0, 1.0, 0.0, 0.0, 0.0, 1.0]), 0.0);
+}
+
+// ---- attention -----------------------------------------------------------------------------------------------------
+
+/// The community's decoders compute a bias from the mask, which is zero everywhere without padding.
+#[test]
+fn a_bias_from_a_mask_of_ones_is_left_out() {
+    use qwenc::onnx::proto::tensor_proto::DataType;
+    for (dtype, code, lowest) in [(FLOAT, 1, f32::MIN), (DataType::Float16, 10, -65504.0)] {
+        let scalar = |name: &str, value: f32| match code {
+            1 => TensorProto { float_data: vec![value], ..tensor(name, dtype, &[]) },
+            _ => TensorProto {
+                int32_data: vec![if value == 1.0 { 0x3C00 } else { 0xFBFF }],
+                ..tensor(name, dtype, &[])
+            },
+        };
+        let mut builder = Builder::new()
+            .input("q", dtype, &["1", "s", "8"])
+            .input("k", dtype, &["1", "s", "8"])
+            .input("pk", dtype, &["1", "1", "p", "width"])
+            .input("mask", INT64, &["1", "total"])
+            .initializer(scalar("one", 1.0))
+            .initializer(scalar("lowest", lowest))
+            .ints("i1", &[1])
+            .ints("i12", &[1, 2])
+            .node(node("Cast", &["mask"], &["m"]).int("to", code))
+            .op("Sub", &["one", "m"], &["inverse"])
+            .op("Mul", &["inverse", "lowest"], &["b"])
+            .op("Unsqueeze", &["b", "i12"], &["bias"])
+            .op("Shape", &["mask"], &["ms"])
+            .op("Shape", &["q"], &["qs"])
+            .scalar("at", 1)
+            .op("Gather", &["ms", "at"], &["t"])
+            .op("Gather", &["qs", "at"], &["s1"])
+            .ints("target_head", &[1, 1])
+            .ints("axis", &[0])
+            .op("Unsqueeze", &["t", "axis"], &["t1"])
+            .op("Unsqueeze", &["s1", "axis"], &["s2"])
+            .node(node("Concat", &["target_head", "s2", "t1"], &["target"]).int("axis", 0))
+            .op("Expand", &["bias", "target"], &["full"])
+            .op("Sub", &["t1", "i1"], &["last"])
+            .node(node("Cast", &["last"], &["seqlens"]).int("to", 6))
+            .node(node("Cast", &["t"], &["total"]).int("to", 6));
+        let gqa = ["q", "k", "k", "pk", "pk", "seqlens", "total", "", "", "", "full"];
+        builder = builder.node(
+            node("com.microsoft::GroupQueryAttention", &gqa, &["y", "present"])
+                .int("num_heads", 1)
+                .int("kv_num_heads", 1),
+        );
+        let mut options = ImportOptions::default();
+        options.constants.insert("mask".to_owned(), Scalar::Int(1));
+        options.dims.insert("total".to_owned(), Dim::sym("p") + Dim::sym("s"));
+        let imported = builder.output("y", dtype).output("present", dtype).import_with(&options).unwrap();
+        let graph = &imported.graph;
+        // The width of the cache follows from that of the keys.
+        assert_eq!(imported.inferred["width"], Dim::constant(8));
+        assert_eq!(ops(graph), ["reshape", "reshape", "reshape", "attention", "reshape"]);
+        let node = graph.nodes().find(|node| graph.node(*node).op.name() == "attention").unwrap();
+        assert_eq!(graph.node_input(node, qwenc_ir::op::attention::MASK), None);
+    }
 }
 
 // ---- functions and branches ----------------------------------------------------------------------------------------

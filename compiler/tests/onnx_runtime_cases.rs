@@ -1,5 +1,7 @@
 //! ONNX Runtime's operators against ONNX Runtime: `onnx_cases/make.py` wrote the models with its results.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod onnx_builder;
 
 use std::path::PathBuf;

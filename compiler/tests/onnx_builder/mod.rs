@@ -1,5 +1,6 @@
 //! Builds ONNX models in memory, and runs imported graphs in the interpreter.
 #![allow(dead_code, unreachable_pub, reason = "shared by several test binaries, each of which uses a part")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 

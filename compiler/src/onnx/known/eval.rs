@@ -13,7 +13,7 @@ const EXACT_F32: i64 = 1 << 24;
 pub(in crate::onnx) fn eval(expr: &Expr, args: &[Elem], dtypes: &[DType], bounds: &Bounds) -> Option<Elem> {
     let value = match expr {
         Expr::Arg(index) => args.get(*index)?.clone(),
-        Expr::Const(Scalar::F32(value)) => Elem::Real(*value),
+        Expr::Const(Scalar::F32(value)) => Elem::float(*value, DType::F32),
         Expr::Const(Scalar::Int(value)) => Elem::int(*value),
         Expr::Const(Scalar::Bool(value)) => Elem::int(i64::from(*value)),
         Expr::Cast(to, a) => cast(eval(a, args, dtypes, bounds)?, a.infer(dtypes).ok()?, *to, bounds)?,
@@ -44,7 +44,8 @@ fn check(value: Elem, dtype: DType) -> Option<Elem> {
     }
 }
 
-fn fits(value: i64, dtype: DType) -> bool {
+/// True when an element type holds an integer exactly, and its neighbours too.
+pub(super) fn fits(value: i64, dtype: DType) -> bool {
     match dtype {
         DType::I64 => true,
         DType::U64 => value >= 0,
@@ -84,7 +85,7 @@ fn real(value: &Elem) -> Option<f32> {
 
 /// The integer that a float is, when it is one of moderate size.
 #[expect(clippy::cast_possible_truncation, reason = "the value is integral and below 2^24")]
-fn integral(value: f32) -> Option<i64> {
+pub(super) fn integral(value: f32) -> Option<i64> {
     (value.fract() == 0.0 && value.abs() <= 16_777_216.0).then_some(value as i64)
 }
 
@@ -167,6 +168,13 @@ fn binary(op: BinaryOp, a: &Elem, b: &Elem, dtype: DType, bounds: &Bounds) -> Op
     match (a, b) {
         (Elem::Int(x), Elem::Int(y)) => integers(op, x, y, dtype, bounds),
         (Elem::Wide(_), _) | (_, Elem::Wide(_)) => None,
+        // Zero times any finite number, in every float type: a mask of ones becomes a bias of zeros. The sign of the
+        // zero does not matter where it is added.
+        (Elem::Int(zero), Elem::Real(factor)) | (Elem::Real(factor), Elem::Int(zero))
+            if op == BinaryOp::Mul && zero.is(0) && factor.is_finite() =>
+        {
+            Some(Elem::int(0))
+        }
         _ if dtype == DType::F32 => reals(op, real(a)?, real(b)?).map(Elem::Real),
         _ => None,
     }
@@ -287,8 +295,11 @@ mod tests {
 
     #[test]
     fn a_masked_bias_of_a_mask_of_ones_is_zero() {
-        let one_minus = two(BinaryOp::Sub, Elem::int(1), Elem::int(1), DType::F32).unwrap();
-        let bias = two(BinaryOp::Mul, one_minus, Elem::Real(f32::MIN), DType::F32).unwrap();
-        assert!(bias.is_zero());
+        for (dtype, lowest) in [(DType::F32, f32::MIN), (DType::F16, -65504.0)] {
+            let one_minus = two(BinaryOp::Sub, Elem::int(1), Elem::int(1), dtype).unwrap();
+            let bias = two(BinaryOp::Mul, one_minus, Elem::Real(lowest), dtype).unwrap();
+            assert!(bias.is_zero());
+        }
+        assert_eq!(two(BinaryOp::Mul, Elem::int(0), Elem::Real(f32::INFINITY), DType::F16), None);
     }
 }

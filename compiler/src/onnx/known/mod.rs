@@ -65,6 +65,25 @@ impl Elem {
         if dim.is_poison() { Elem::Wide(value) } else { Elem::Int(dim) }
     }
 
+    /// A float of a type. Those that are integers are kept as such, to compute with them exactly.
+    pub(super) fn float(value: f32, dtype: DType) -> Self {
+        match eval::integral(value) {
+            Some(integer) if eval::fits(integer, dtype) && !(integer == 0 && value.is_sign_negative()) => {
+                Elem::int(integer)
+            }
+            _ => Elem::Real(value),
+        }
+    }
+
+    /// The whole number that the element is.
+    pub(super) fn whole(&self) -> Option<Dim> {
+        match self {
+            Elem::Int(dim) => Some(dim.clone()),
+            Elem::Real(value) => eval::integral(*value).map(Dim::constant),
+            Elem::Wide(_) => None,
+        }
+    }
+
     /// The dimension, for an integer.
     pub(super) fn dim(&self) -> Option<&Dim> {
         match self {
@@ -120,7 +139,7 @@ impl Known {
             return None;
         }
         let item = |index| match tensor.dtype() {
-            dtype if dtype.is_float() => Elem::Real(tensor.f32_at(index)),
+            dtype if dtype.is_float() => Elem::float(tensor.f32_at(index), dtype),
             // An i64 cannot hold every u64; such values are not known.
             DType::U64 if tensor.i64_at(index) < 0 => Elem::Real(f32::NAN),
             _ => Elem::int(tensor.i64_at(index)),

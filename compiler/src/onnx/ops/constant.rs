@@ -79,7 +79,7 @@ fn range(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
     let mut ends = Vec::new();
     for index in 0..3 {
         let v = call.input(index)?;
-        let dim = b.known(v).and_then(|known| integral(known.uniform()?));
+        let dim = b.known(v).and_then(|known| known.uniform()?.whole());
         let Some(dim) = dim else {
             fault!(
                 "operand {index} (`{}`) must be a whole number that follows from the shapes of the inputs",
@@ -98,16 +98,4 @@ fn range(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
     let len = distance.ceil_div(step.checked_abs().unwrap_or(i64::MAX));
     let len = b.bounds.max(&len, &Dim::constant(0));
     one(b.known_value(dtype, Known::Ramp { shape: vec![len], start: start.clone(), step })?)
-}
-
-/// The whole number that an element is.
-#[expect(clippy::cast_possible_truncation, reason = "the value is integral and below 2^24")]
-fn integral(item: &Elem) -> Option<Dim> {
-    match item {
-        Elem::Int(dim) => Some(dim.clone()),
-        Elem::Real(value) if value.fract() == 0.0 && value.abs() <= 16_777_216.0 => {
-            Some(Dim::constant(*value as i64))
-        }
-        _ => None,
-    }
 }

@@ -3,7 +3,9 @@
 mod activation;
 mod attention;
 pub(super) mod call;
+mod channel_norm;
 mod constant;
+mod conv;
 mod elementwise;
 mod gather;
 mod heads;

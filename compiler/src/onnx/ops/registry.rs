@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use super::call::Call;
 use super::{
-    activation, attention, constant, elementwise, gather, matmul, norm, recurrent, reduce, rope, select,
-    shape, slice, tile,
+    activation, attention, channel_norm, constant, conv, elementwise, gather, matmul, norm, recurrent,
+    reduce, rope, select, shape, slice, tile,
 };
 use crate::onnx::values::{Builder, Result, V};
 
@@ -27,10 +27,12 @@ pub struct OpEntry {
 pub(in crate::onnx) const MICROSOFT: &str = "com.microsoft";
 
 /// The tables of all families.
-const FAMILIES: [&[OpEntry]; 14] = [
+const FAMILIES: [&[OpEntry]; 16] = [
     activation::OPS,
     attention::OPS,
+    channel_norm::OPS,
     constant::OPS,
+    conv::OPS,
     elementwise::OPS,
     gather::OPS,
     matmul::OPS,

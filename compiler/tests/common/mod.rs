@@ -1,0 +1,63 @@
+//! What tests of whole models share.
+
+#![allow(dead_code, unreachable_pub, reason = "every test binary uses its own part of this module")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use qwenc_runtime::format::{MANIFEST_FILE, Manifest};
+
+/// The exports that the project carries, by exporter.
+pub const DIALECTS: [&str; 3] = ["genai015", "genai", "mobius"];
+
+/// The project's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// A tiny export.
+pub fn model(dialect: &str) -> PathBuf {
+    root().join("models/tiny").join(dialect)
+}
+
+/// A golden file of the tiny model.
+pub fn golden(name: &str) -> PathBuf {
+    root().join("golden/tiny").join(format!("{name}.safetensors"))
+}
+
+/// Every file below a folder, by its path in it.
+pub fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    fn walk(root: &Path, folder: &Path, out: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(root, &path, out);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+                out.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    walk(folder, folder, &mut out);
+    out
+}
+
+/// Copies a folder.
+pub fn copy_tree(from: &Path, to: &Path) {
+    for (name, bytes) in tree(from) {
+        let path = to.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+/// Replaces a file of a bundle in memory and makes the manifest agree, as an attacker or a bug in a packer would.
+pub fn replace_file(files: &mut BTreeMap<String, Vec<u8>>, path: &str, bytes: Vec<u8>) {
+    let mut manifest = Manifest::from_json(&files[MANIFEST_FILE]).unwrap();
+    let facts = manifest.files.iter_mut().find(|file| file.path == path).unwrap();
+    facts.bytes = bytes.len() as u64;
+    facts.sha256 = qwenc_runtime::bundle::sha256_hex(&bytes);
+    files.insert(path.to_string(), bytes);
+    files.insert(MANIFEST_FILE.to_string(), manifest.to_json().unwrap().into_bytes());
+}

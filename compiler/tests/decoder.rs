@@ -1,0 +1,204 @@
+//! Whole decoders: real exports of three exporters, compiled, replayed on both drivers, and held against logits that
+//! Hugging Face transformers computed.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use common::{DIALECTS, copy_tree, golden, model, replace_file, tree};
+use qwenc::model::entries::DecoderSizes;
+use qwenc::pipeline::{CompileOptions, Compiled, Silent, compile, compile_to};
+use qwenc_golden::{GoldenFile, Report, VerifyOptions, verify};
+use qwenc_runtime::bundle::{Bundle, Memory};
+use qwenc_runtime::engine::{Engine, LoadOptions};
+use qwenc_runtime::format::Command;
+use qwenc_runtime::gpu::probe::test_gpus;
+use qwenc_runtime::session::Session;
+
+/// Largest difference of a logit, by golden file. The float32 reference itself is some 1e-5 off its float64 value.
+const LIMITS: [(&str, f64); 3] = [("text", 2e-4), ("split", 2e-4), ("long", 1e-3)];
+
+fn compiled(dialect: &str, sizes: DecoderSizes) -> (Compiled, BTreeMap<String, Vec<u8>>) {
+    let mut files = BTreeMap::new();
+    let options = CompileOptions { sizes, ..CompileOptions::default() };
+    let compiled = compile_to(&model(dialect), &mut files, &options, &mut Silent).unwrap();
+    (compiled, files)
+}
+
+fn default_sizes() -> DecoderSizes {
+    CompileOptions::default().sizes
+}
+
+/// Verifies on both drivers, with poisoned temporaries.
+fn reports(files: &BTreeMap<String, Vec<u8>>, golden: &GoldenFile, max_abs: f64) -> Vec<Report> {
+    let bundle = Bundle::open(Memory { files: files.clone() }).unwrap();
+    let load = LoadOptions { poison: true, ..LoadOptions::default() };
+    test_gpus()
+        .unwrap()
+        .into_iter()
+        .map(|gpu| {
+            let engine = Engine::load_with(&bundle, gpu, load, &mut |_| ()).unwrap();
+            let mut session = Session::new(engine).unwrap();
+            let options = VerifyOptions { max_abs: Some(max_abs), ..VerifyOptions::default() };
+            verify(&mut session, golden, &options).unwrap()
+        })
+        .collect()
+}
+
+fn verify_all(dialect: &str, sizes: DecoderSizes) {
+    let (_, files) = compiled(dialect, sizes);
+    for (name, limit) in LIMITS {
+        let golden = GoldenFile::read(&golden(name)).unwrap();
+        for report in reports(&files, &golden, limit) {
+            assert!(report.passed, "{dialect}, {name}:\n{report}");
+            assert_eq!(report.argmax_agreements, report.positions.len(), "{dialect}, {name}:\n{report}");
+        }
+    }
+}
+
+#[test]
+fn genai015_meets_the_goldens() {
+    verify_all("genai015", default_sizes());
+}
+
+#[test]
+fn genai_meets_the_goldens() {
+    verify_all("genai", default_sizes());
+}
+
+#[test]
+fn mobius_meets_the_goldens() {
+    verify_all("mobius", default_sizes());
+}
+
+/// Prompts longer than a chunk are cut; states carry over, also at odd places, and the caches are nearly full.
+#[test]
+fn small_chunks_and_a_tight_context_give_the_same() {
+    verify_all("genai015", DecoderSizes { max_context: 151, prefill_chunk: 37 });
+    verify_all("mobius", DecoderSizes { max_context: 160, prefill_chunk: 9 });
+}
+
+#[test]
+fn decoding_takes_few_dispatches_and_the_dialects_agree() {
+    let mut seen = Vec::new();
+    for dialect in DIALECTS {
+        let (compiled, _) = compiled(dialect, default_sizes());
+        let schedule = &compiled.assembled.schedule;
+        let families: Vec<Vec<String>> = schedule
+            .entries
+            .values()
+            .map(|entry| {
+                let labels = entry.commands.iter().filter_map(|command| match command {
+                    Command::Dispatch(dispatch) => dispatch.label.split(' ').next().map(str::to_string),
+                    _ => None,
+                });
+                labels.collect()
+            })
+            .collect();
+        let layers = compiled.manifest.model.decoder.as_ref().unwrap().layers as usize;
+        let decode = schedule.entries["decode"].commands.len();
+        assert!(decode <= 9 * layers, "{dialect}: {decode} dispatches for {layers} layers");
+        assert!(schedule.pipelines.len() <= 30, "{dialect}: {} pipelines", schedule.pipelines.len());
+        seen.push((families, compiled.manifest.memory.weight_bytes));
+    }
+    // Three exporters, one model: the same kernels in the same order over the same bytes.
+    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:#?}");
+}
+
+#[test]
+fn a_bundle_depends_on_the_model_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = CompileOptions::default();
+    for dialect in DIALECTS {
+        let elsewhere = dir.path().join("another place").join(dialect);
+        copy_tree(&model(dialect), &elsewhere);
+        let (first, second) =
+            (dir.path().join(format!("{dialect}-1")), dir.path().join(format!("{dialect}-2")));
+        compile(&model(dialect), &first, &options, &mut Silent).unwrap();
+        compile(&elsewhere, &second, &options, &mut Silent).unwrap();
+        assert_eq!(tree(&first), tree(&second), "{dialect}");
+        // Again over the old one: nothing of it stays.
+        std::fs::write(second.join("shaders/stale.wgsl"), "x").unwrap();
+        compile(&model(dialect), &second, &options, &mut Silent).unwrap();
+        assert_eq!(tree(&first), tree(&second), "{dialect}");
+    }
+}
+
+/// The checks must be able to fail: one wrong number anywhere shows.
+#[test]
+fn one_changed_number_fails_verification() {
+    let (_, files) = compiled("genai015", default_sizes());
+    let golden = GoldenFile::read(&golden("text")).unwrap();
+    let fails = |files: &BTreeMap<String, Vec<u8>>, what: &str| {
+        for report in reports(files, &golden, 2e-4) {
+            assert!(!report.passed, "{what} went unseen:\n{report}");
+        }
+    };
+
+    let shard = files.keys().find(|path| path.starts_with("weights/")).unwrap().clone();
+    let mut changed = files.clone();
+    replace_file(&mut changed, &shard, change_a_weight(&files[&shard]));
+    fails(&changed, "a changed weight");
+
+    let shader = files.keys().find(|path| path.starts_with("shaders/delta_step")).unwrap().clone();
+    let source = String::from_utf8(files[&shader].clone()).unwrap();
+    let other = source.replace("return 1.0 / (1.0 + exp(", "return 1.0 / (1.02 + exp(");
+    assert_ne!(source, other, "the constant is not where this test looks for it");
+    let mut changed = files.clone();
+    replace_file(&mut changed, &shader, other.into_bytes());
+    fails(&changed, "a changed shader constant");
+}
+
+/// Doubles the largest weight of a shard: one value that certainly matters.
+fn change_a_weight(shard: &[u8]) -> Vec<u8> {
+    let header = usize::try_from(u64::from_le_bytes(shard[..8].try_into().unwrap())).unwrap();
+    let start = 8 + header;
+    let float = |at: usize| f32::from_le_bytes(shard[at..at + 4].try_into().unwrap());
+    let largest = (start..shard.len() - 3)
+        .step_by(4)
+        .max_by(|a, b| float(*a).abs().total_cmp(&float(*b).abs()))
+        .unwrap();
+    let mut out = shard.to_vec();
+    out[largest..largest + 4].copy_from_slice(&(float(largest) * 2.0).to_le_bytes());
+    out
+}
+
+#[test]
+fn one_changed_golden_value_fails_verification() {
+    let (_, files) = compiled("genai015", default_sizes());
+    let mut bytes = std::fs::read(golden("text")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let logits = tensors.tensor("logits").unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize;
+    let value = f32::from_le_bytes(bytes[logits..logits + 4].try_into().unwrap());
+    bytes[logits..logits + 4].copy_from_slice(&(value + 0.01).to_le_bytes());
+    let golden = GoldenFile::parse("changed", &bytes).unwrap();
+    for report in reports(&files, &golden, 2e-4) {
+        assert_eq!(report.failures, 1, "{report}");
+        assert!(!report.passed);
+    }
+}
+
+/// The command line's own exit codes, on one driver; `--json` is what programs read.
+#[test]
+fn verify_exits_with_its_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    compile(&model("mobius"), &out, &CompileOptions::default(), &mut Silent).unwrap();
+    let run = |max_abs: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_qwenc"))
+            .args(["verify", "--json", "--adapter", "llvmpipe", "--max-abs", max_abs, "--golden"])
+            .arg(golden("split"))
+            .arg(Path::new(&out))
+            .output()
+            .unwrap()
+    };
+    let good = run("2e-4");
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&good.stdout).unwrap();
+    assert_eq!(report["passed"], true);
+    let bad = run("1e-9");
+    assert_eq!(bad.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&bad.stdout).unwrap();
+    assert_eq!(report["passed"], false);
+}
