@@ -5,7 +5,7 @@ use qwenc_ir::{Dim, Scalar};
 
 use crate::checks::{Checks, render};
 use crate::indexing::{ElementGrid, collapse, describe, element_grid, split_index, strs};
-use crate::kernel::{Bindings, CodegenError, Kernel, Operand, Symbols};
+use crate::kernel::{Bindings, CodegenError, Kernel, Symbols};
 use crate::view::{Elem, View};
 use crate::wgsl_expr::{i32_literal, literal};
 use crate::wgsl_math::MathLibrary;
@@ -56,7 +56,6 @@ struct Source {
 
 struct Target {
     bindings: Bindings,
-    output: Operand,
     grid: ElementGrid,
     split: String,
     place: String,
@@ -69,7 +68,7 @@ impl Target {
         let grid = element_grid(symbols, &view.elements());
         let (split, coordinates) = split_index(symbols, &output.view.shape, "i", "c");
         let place = output.at(symbols, &strs(&coordinates));
-        Self { bindings, output, grid, split, place }
+        Self { bindings, grid, split, place }
     }
 
     fn finish(

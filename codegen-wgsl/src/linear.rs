@@ -24,7 +24,8 @@ pub struct LinearParams {
     pub glu: Option<Activation>,
     /// Pointwise math behind.
     pub epilogue: Option<Epilogue>,
-    /// `[..., N]`, with the leading axes of x.
+    /// `[..., N]`, with the leading axes of x. May overlay an extra input of the same shape and strides, but not x, which
+    /// all workgroups read.
     pub output: View,
 }
 

@@ -66,7 +66,7 @@ struct Source {
     x_body: String,
     norm_body: Option<String>,
     store: String,
-    unit: String,
+    first: String,
     weight: String,
     weight_offset: String,
     h: &'static str,
@@ -75,9 +75,18 @@ struct Source {
 }
 
 impl Source {
+    /// The index of the first vector of the weight's row behind an accumulator.
     fn row_start(&self, acc: &u32) -> String {
-        let output = format!("min(first + {}u, {}u)", acc / self.per_output, self.n - 1);
-        let row = if self.glu { format!("({output} * 2u + {}u)", acc % 2) } else { output };
+        let output = match acc / self.per_output {
+            0 => "first".to_string(),
+            index => format!("first + {index}u"),
+        };
+        let output = format!("min({output}, {}u)", self.n - 1);
+        let row = match (self.glu, acc % 2) {
+            (false, _) => output,
+            (true, 0) => format!("2u * {output}"),
+            (true, _) => format!("(2u * {output} + 1u)"),
+        };
         format!("{row} * {}u{}", self.k4, self.weight_offset)
     }
 }
@@ -107,7 +116,7 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
         }
     };
     let (plain, scaled) = (result(""), result(" * scale"));
-    let (workgroups, unit) = grid_1d(symbols, &Dim::from(layer.n.div_ceil(g.groups * g.rows)), "wid");
+    let (workgroups, workgroup) = grid_1d(symbols, &Dim::from(layer.n.div_ceil(g.groups * g.rows)), "wid");
     let offset = &bound.weight.view.offset;
     let source = Source {
         k: layer.k,
@@ -128,7 +137,7 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
         x_body: bound.x.body(symbols, &[], layer.k),
         norm_body: bound.norm.as_ref().map(|norm| norm.body(symbols, &[], layer.k)),
         store,
-        unit,
+        first: first_output(&workgroup, g),
         weight: bound.weight.var.clone(),
         weight_offset: if offset.is(0) { String::new() } else { format!(" + {}", symbols.wgsl(offset)) },
         h: if params.norm.is_some() { "h" } else { "x" },
@@ -136,4 +145,11 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
         scaled,
     };
     bound.bindings.finish(FAMILY, symbols, render(FAMILY, &source)?, [g.size(), 1, 1], workgroups)
+}
+
+/// The first output of a group, as WGSL.
+fn first_output(workgroup: &str, g: Geometry) -> String {
+    let index =
+        if g.groups == 1 { workgroup.to_string() } else { format!("{workgroup} * {}u + group", g.groups) };
+    if g.rows == 1 { index } else { format!("({index}) * {}u", g.rows) }
 }

@@ -31,9 +31,10 @@ fn store_row(acc: vec4<f32>, m: u32, r: u32) {
     if (m >= {{ m_count }}) {
         return;
     }
+    let n = {% if glu %}r / 2u{% else %}r{% endif %};
 {%- for (index, value) in values.iter().enumerate() %}
-    if (r / {{ per_output }}u + {{ index }}u < {{ n }}u) {
-        store({{ value }}, m, r / {{ per_output }}u + {{ index }}u);
+    if (n + {{ index }}u < {{ n }}u) {
+        store({{ value }}, m, n + {{ index }}u);
     }
 {%- endfor %}
 }

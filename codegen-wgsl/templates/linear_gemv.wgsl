@@ -25,7 +25,7 @@ fn norm4(q: u32) -> vec4<f32> {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
     let lane = lid % {{ g.lanes }}u;
     let group = lid / {{ g.lanes }}u;
-    let first = ({{ unit }} * {{ g.groups }}u + group) * {{ g.rows }}u;
+    let first = {{ first }};
     // Where the rows of the weight start. Outputs past the end repeat the last row, to stay inside.
 {%- for acc in 0..accs %}
     let w{{ acc }} = {{ row_start(acc) }};

@@ -178,25 +178,44 @@ fn a_head_with_more_workgroups_than_one_dimension_holds() {
 
 #[test]
 fn many_rows_of_every_size() {
-    for (rows, k, n) in
-        [(1, 1, 1), (3, 5, 7), (64, 64, 64), (65, 37, 130), (130, 100, 61), (17, 1030, 66), (200, 32, 3)]
-    {
+    let gate = Some(Activation::Silu);
+    for (rows, k, n, glu) in [
+        (1, 1, 1, gate),
+        (3, 5, 7, None),
+        (64, 64, 64, gate),
+        (65, 37, 130, None),
+        (130, 100, 61, gate),
+        (17, 1030, 66, None),
+        (200, 32, 3, gate),
+    ] {
         let symbols = [("past", 9, 4), ("tokens", 512, rows)];
         let shape = |width: i64| [Dim::constant(1), sym("tokens"), Dim::constant(width)];
         let what = format!("gemm {rows}x{k}x{n}");
-        for glu in [None, Some(Activation::Silu)] {
-            let x = view(0, Elem::F32, &shape(k));
-            let output = view(1, Elem::F32, &shape(n));
-            let mut case =
-                Case { what: &what, symbols: &symbols, x, output, norm: false, glu, epilogue: None };
-            check(&case, linear_gemm::kernel);
-            case.epilogue = Some((gapped(2, Elem::F32, &shape(n), 3, 1), view(3, Elem::F32, &dims(&[n]))));
-            case.x = gapped(0, Elem::F32, &shape(k), 8, 4);
-            case.output = gapped(1, Elem::F32, &shape(n), 1, 3);
-            check(&case, linear_gemm::kernel);
-            case.x.offset = sym("past");
-            check(&case, linear_gemm::kernel);
-        }
+        let x = view(0, Elem::F32, &shape(k));
+        let output = view(1, Elem::F32, &shape(n));
+        let case = Case { what: &what, symbols: &symbols, x, output, norm: false, glu, epilogue: None };
+        check(&case, linear_gemm::kernel);
+    }
+}
+
+#[test]
+fn many_rows_with_gaps_and_epilogue() {
+    let symbols = [("past", 9, 5), ("tokens", 512, 71)];
+    for (k, n, glu) in [(40, 70, None), (39, 34, Some(Activation::Sigmoid))] {
+        let shape = |width: i64| [Dim::constant(1), sym("tokens"), Dim::constant(width)];
+        let mut case = Case {
+            what: "gemm with gaps",
+            symbols: &symbols,
+            // Aligned for vectors when k is.
+            x: gapped(0, Elem::F32, &shape(k), 8, 4),
+            output: gapped(1, Elem::F32, &shape(n), 1, 3),
+            norm: false,
+            glu,
+            epilogue: Some((gapped(2, Elem::F32, &shape(n), 3, 1), view(3, Elem::F32, &dims(&[n])))),
+        };
+        check(&case, linear_gemm::kernel);
+        case.x.offset = sym("past");
+        check(&case, linear_gemm::kernel);
     }
 }
 

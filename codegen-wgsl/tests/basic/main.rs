@@ -1,5 +1,11 @@
 //! Pointwise, copying, reducing, norm and linear kernels on both GPUs, held to the interpreter.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic, and its numbers are small"
+)]
+
 #[path = "../device/mod.rs"]
 mod device;
 
@@ -10,6 +16,7 @@ mod linear;
 mod matmul;
 mod norm;
 mod reduce;
+mod snapshots;
 
 use device::{Device, Random, on_every_gpu};
 use qwenc_codegen_wgsl::{BufferKey, CodegenError, Elem, Kernel, Symbols, View};
