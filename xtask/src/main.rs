@@ -3,6 +3,7 @@
 //! Each subcommand lives in its own file. The crate has no dependencies, since it is the first thing that a newcomer
 //! compiles.
 
+mod capture;
 mod demo;
 mod drivers;
 mod process;
@@ -11,7 +12,7 @@ mod tally;
 mod test;
 mod tint;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use process::{Failure, Outcome};
@@ -27,6 +28,7 @@ Usage: cargo xtask <command>
   test           formatting, clippy, all tests on both drivers, documentation and Tint; stops at the first failure
   tint [PATH]... hold WGSL files or folders against Tint, Chromium's shader compiler; without a path, the shaders of the
                  tiny models and of the folder that QWENC_DUMP_WGSL names
+  capture        draw docs/demo.svg, the README's picture, from a fresh run; --bin PATH takes a qwenc that is built
   help           this text
 ";
 
@@ -48,6 +50,8 @@ fn dispatch(arguments: &[String]) -> Outcome {
         ["setup"] => setup::run(),
         ["demo"] => demo::run(),
         ["test"] => test::run(),
+        ["capture"] => capture::run(None),
+        ["capture", "--bin", path] => capture::run(Some(Path::new(path))),
         ["tint", paths @ ..] if !paths.iter().any(|path| path.starts_with('-')) => {
             tint::run(&paths.iter().map(PathBuf::from).collect::<Vec<_>>())
         }
