@@ -15,15 +15,18 @@ const PITCH = 9u;
 const SOLVED = {{layout.solved}}u;
 const FACTORS = {{layout.factors}}u;
 
-// Strictly lower triangle of a [64, 64] matrix: first the sums of decays between j and i, then A.
-var<workgroup> triangle: array<f32, 2016>;
+// Elements of the strictly lower triangle of a [64, 64] matrix.
+const TRIANGLE = 2016u;
+
+// First what remains at i of position j, exp(G_i - G_j); then A.
+var<workgroup> triangle: array<f32, TRIANGLE>;
 var<workgroup> stage_q: array<f32, 576>;
 var<workgroup> stage_k: array<f32, 576>;
 var<workgroup> decay: array<f32, 64>;
 var<workgroup> beta: array<f32, 64>;
 var<workgroup> q_factor: array<f32, 64>;
 var<workgroup> k_factor: array<f32, 64>;
-// Running sum of the decay.
+// What remains at i of the state before the chunk, exp(G_i).
 var<workgroup> prefix: array<f32, 64>;
 
 {{gates}}
@@ -67,7 +70,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     stage_k[lid] = k_squares;
     workgroupBarrier();
 
-    // Sums of decays: invocation j walks down column j, another one the running sum.
+    // Sums of log decays: invocation j walks down column j, another one the running sum; then their exponentials.
     if (lid < 64u) {
         let at = lid * 4u;
         q_factor[lid] =
@@ -87,19 +90,26 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
     }
     workgroupBarrier();
+    for (var e = lid; e < TRIANGLE; e += WORKGROUP) {
+        triangle[e] = exp(triangle[e]);
+    }
     if (lid < 64u) {
-        var to_end = 0.0;
+        prefix[lid] = exp(prefix[lid]);
+    }
+    workgroupBarrier();
+    if (lid < 64u) {
+        var to_end = 1.0;
         if (lid < 63u) {
             to_end = triangle[lower(63u, lid)];
         }
         let q_at = FACTORS + lid;
         let k_at = FACTORS + 64u + lid;
-        {{scratch.at3("chunk", "head", "q_at")}} = q_factor[lid] * exp(prefix[lid]);
-        {{scratch.at3("chunk", "head", "k_at")}} = k_factor[lid] * exp(to_end);
+        {{scratch.at3("chunk", "head", "q_at")}} = q_factor[lid] * prefix[lid];
+        {{scratch.at3("chunk", "head", "k_at")}} = k_factor[lid] * to_end;
     }
     if (lid == 64u) {
         let at = FACTORS + 128u;
-        {{scratch.at3("chunk", "head", "at")}} = exp(prefix[63]);
+        {{scratch.at3("chunk", "head", "at")}} = prefix[63];
     }
 
     // k k^T and q k^T: an invocation computes rows row + 16a and columns column + 16b, a and b in 0..4.
@@ -143,7 +153,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let j = column + {{16 * b}}u;
         var p = 0.0;
         if (j < i) {
-            let fade = exp(triangle[lower(i, j)]);
+            let fade = triangle[lower(i, j)];
             p = qk{{a}}[{{b}}] * (q_factor[i] * k_factor[j]) * fade;
             triangle[lower(i, j)] = beta[i] * (kk{{a}}[{{b}}] * (k_factor[i] * k_factor[j])) * fade;
         } else if (j == i) {
@@ -156,7 +166,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 {%- endfor %}
     if (lid < 64u) {
         // The factor of k on the right side of w.
-        stage_k[lid] = beta[lid] * k_factor[lid] * exp(prefix[lid]);
+        stage_k[lid] = beta[lid] * k_factor[lid] * prefix[lid];
     }
     workgroupBarrier();
 

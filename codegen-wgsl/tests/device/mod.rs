@@ -152,11 +152,15 @@ impl Device {
         let writes: Vec<(usize, Option<&[u8]>)> =
             writes.iter().map(|data| (data.len(), Some(data.as_slice()))).collect();
         let workgroups = kernel.workgroups.each_ref().map(|dim| u32::try_from(self.value(dim)).unwrap());
+        let start = std::time::Instant::now();
         let results = run_kernel(gpu, &kernel.source, "main", &step, &reads, &writes, workgroups)
             .unwrap_or_else(|error| {
                 panic!("{} on {}: {error}\n{}", kernel.family, gpu.adapter().name, kernel.source)
             });
 
+        if std::env::var_os("QWENC_SHOW_ERRORS").is_some() {
+            eprintln!("{} on {}: {:.2?}", kernel.family, gpu.adapter().name, start.elapsed());
+        }
         let mut allowed: BTreeSet<(BufferKey, usize)> = BTreeSet::new();
         for view in outputs {
             allowed.extend(self.positions(view).into_iter().map(|at| (view.buffer, at)));
@@ -177,7 +181,7 @@ impl Device {
     }
 }
 
-fn bytes_of(words: &Vec<u32>) -> Vec<u8> {
+fn bytes_of(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
@@ -193,10 +197,10 @@ fn dump(kernel: &Kernel) {
 }
 
 /// Runs a test on every test GPU. A missing one is a failure.
-pub(crate) fn on_every_gpu(mut test: impl FnMut(&Gpu)) {
+pub(crate) fn on_every_gpu(test: impl FnMut(&Gpu)) {
     let gpus = test_gpus().unwrap();
     assert_eq!(gpus.len(), 2);
-    gpus.iter().for_each(|gpu| test(gpu));
+    gpus.iter().for_each(test);
 }
 
 /// Pseudo-random numbers, reproducible.

@@ -1,8 +1,6 @@
 //! The gated delta rule on both GPUs, one step and chunked, held to the interpreter.
 
-mod device;
-
-use device::{Device, Random, assert_close, c, cut, dense, on_every_gpu, sym};
+use crate::device::{Device, Random, assert_close, c, cut, dense, on_every_gpu, sym};
 use qwenc_codegen_wgsl::delta::{DeltaParams, RawGates};
 use qwenc_codegen_wgsl::{View, delta_chunk, delta_step};
 use qwenc_ir::interp::{HostTensor, eval_op};

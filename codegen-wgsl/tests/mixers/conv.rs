@@ -1,8 +1,6 @@
 //! The causal convolution on both GPUs, held to the interpreter.
 
-mod device;
-
-use device::{Device, Random, assert_close, c, dense, on_every_gpu, sym};
+use crate::device::{Device, Random, assert_close, c, dense, on_every_gpu, sym};
 use qwenc_codegen_wgsl::conv::{self, ConvParams};
 use qwenc_codegen_wgsl::{BufferKey, Elem, View};
 use qwenc_ir::interp::{HostTensor, eval_op};

@@ -1,8 +1,6 @@
 //! Rope and attention preparation on both GPUs, held to the interpreter.
 
-mod device;
-
-use device::{Device, Random, assert_close, c, cache, cut, dense, on_every_gpu, sym};
+use crate::device::{Device, Random, assert_close, c, cache, cut, dense, on_every_gpu, sym};
 use qwenc_codegen_wgsl::attention_prep::{self, AttentionPrepParams, HeadNorm, PrepPart, cache_rows};
 use qwenc_codegen_wgsl::rope::{self, Angles, RopeParams, Rotation};
 use qwenc_codegen_wgsl::{BufferKey, Elem, View};
@@ -288,7 +286,7 @@ fn attention_preparation() {
                 PrepPart { input: k, norm: head_norm(&k_norm), rotate, output: new_k.clone() },
                 PrepPart { input: v, norm: None, rotate: false, output: new_v.clone() },
             ],
-            rotation: rotate.then(|| Rotation {
+            rotation: rotate.then_some(Rotation {
                 rotary_dim: rotary,
                 interleaved: false,
                 angles: Angles::Table { table: table_view, positions: positions_view, axes },

@@ -1,8 +1,6 @@
 //! Attention for many queries and for one, on both GPUs, held to the interpreter.
 
-mod device;
-
-use device::{Device, Random, assert_close, c, cache, cut, dense, on_every_gpu, sym};
+use crate::device::{Device, Random, assert_close, c, cache, cut, dense, on_every_gpu, sym};
 use qwenc_codegen_wgsl::attention_decode::{self, AttentionDecodeParams};
 use qwenc_codegen_wgsl::attention_prefill::{self, AttentionPrefillParams};
 use qwenc_codegen_wgsl::{Elem, View};
@@ -72,7 +70,7 @@ fn check(case: Case) {
             (Some(dense(5, &[c(heads), s.clone(), t.clone()])), values)
         }
         MaskKind::Row => {
-            let view = dense(5, &[t.clone()]);
+            let view = dense(5, std::slice::from_ref(&t));
             let view =
                 View { shape: vec![c(heads), s.clone(), t.clone()], strides: vec![c(0), c(0), c(1)], ..view };
             (Some(view), (0..total).map(|j| if j % 5 == 1 { -65504.0 } else { 0.0 }).collect())
