@@ -115,7 +115,7 @@ fn an_unknown_operator() {
         let node = nodes.iter_mut().find(|node| node.op_type() == "Sigmoid").unwrap();
         node.op_type = Some("Sigmoidal".into());
     });
-    model.fails_with("model", &["Sigmoidal", "layers.3/attn/gate/Sigmoid", "22"]);
+    model.fails_with("model", &["Sigmoidal", "layers.0/mlp/act_fn/Sigmoid", "opset 22"]);
 }
 
 #[test]

@@ -20,8 +20,11 @@ fn write(folder: &Path, name: &str, content: &[u8]) -> std::path::PathBuf {
     path
 }
 
+/// Keys and values of a reference to another file.
+type Entries<'a> = &'a [(&'a str, &'a str)];
+
 /// `y = x + w` with the weight in another file.
-fn with_external(entries: &[(&str, &str)]) -> Vec<u8> {
+fn with_external(entries: Entries<'_>) -> Vec<u8> {
     let entry = |(key, value): &(&str, &str)| StringStringEntryProto {
         key: Some((*key).to_owned()),
         value: Some((*value).to_owned()),
@@ -129,7 +132,7 @@ fn external_data() {
     let open = |entries: &[(&str, &str)]| write(folder.path(), "m.onnx", &with_external(entries));
     let path = open(&[("location", "w.bin"), ("offset", "3"), ("length", "8")]);
     assert!(import(&Model::open(&path).unwrap(), &ImportOptions::default()).is_ok());
-    let cases: [(&[(&str, &str)], &[&str]); 6] = [
+    let cases: [(Entries<'_>, &[&str]); 6] = [
         (&[("location", "gone.bin")], &["`w`", "gone.bin", "does not exist"]),
         (&[("location", "w.bin"), ("offset", "4")], &["`w`", "w.bin", "needs 8 bytes at offset 4", "has 11"]),
         (&[("location", "../w.bin")], &["`w`", "inside the model's folder"]),
