@@ -113,6 +113,10 @@ fn clamped(bounds: &Bounds, size: &Dim, index: &Elem, low: &Dim, high: &Dim) -> 
             "whether the end {dim} of the slice counts from the start or from the end is not known; bind its symbols"
         );
     };
+    // The last index is inside even where an empty axis is not excluded: the slice is empty then.
+    if from_start == *high {
+        return Ok(from_start);
+    }
     Ok(bounds.max(&bounds.min(&from_start, high), low))
 }
 
