@@ -1,6 +1,6 @@
 //! The state of a lowering: where every value lives, and the launches so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use qwenc_codegen_wgsl::{BufferKey, CodegenError, Elem, Kernel, Symbols, View, copy};
 use qwenc_ir::{DType, Dim, Graph, NodeId, StateKind, ValueId, ValueKind, ValueType};
@@ -101,7 +101,8 @@ pub struct Io {
     pub shape: Vec<Dim>,
 }
 
-/// A lowered entry point.
+/// A lowered entry point. Not every buffer is used by a launch: a constant that is only looked at through a packed
+/// weight, for example, is not.
 #[derive(Clone, Debug)]
 pub struct Lowered {
     /// The entry point's name.
@@ -114,6 +115,17 @@ pub struct Lowered {
     pub inputs: Vec<Io>,
     /// What the caller gets.
     pub outputs: Vec<Io>,
+}
+
+impl Lowered {
+    /// The buffers that launches read or write.
+    pub fn used(&self) -> BTreeSet<BufferKey> {
+        self.launches
+            .iter()
+            .flat_map(|launch| launch.kernel.reads.iter().chain(&launch.kernel.writes))
+            .copied()
+            .collect()
+    }
 }
 
 /// A lowering in progress.

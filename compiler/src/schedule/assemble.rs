@@ -62,8 +62,9 @@ pub struct Assembled {
 /// Every weight of all entry points once, in order of first use.
 pub fn weight_specs(entries: &[EntryPlan]) -> Vec<&WeightSpec> {
     let mut seen = std::collections::BTreeSet::new();
-    let buffers = entries.iter().flat_map(|entry| &entry.lowered.buffers);
-    buffers
+    entries
+        .iter()
+        .flat_map(|entry| entry.lowered.used().into_iter().map(|key| &entry.lowered.buffers[key.0 as usize]))
         .filter_map(|buffer| match &buffer.role {
             BufferRole::Weight(spec) => Some(spec),
             _ => None,
@@ -180,8 +181,9 @@ impl<'a> Assembly<'a> {
         slabs: &[BufferId],
     ) -> Result<BTreeMap<BufferKey, Binding>, LowerError> {
         let mut out = BTreeMap::new();
-        for index in 0..lowered.buffers.len() {
-            let key = BufferKey(u32::try_from(index).unwrap_or(u32::MAX));
+        let mut wanted = lowered.used();
+        wanted.extend(lowered.inputs.iter().chain(&lowered.outputs).map(|io| io.buffer));
+        for key in wanted {
             if let Some(place) = plan.placements.get(&key) {
                 let binding = Binding { buffer: slabs[place.slab], offset: place.offset, bytes: place.bytes };
                 out.insert(key, binding);
