@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use miette::Diagnostic;
+use qwenc_golden::GoldenError;
 
 use crate::bundle::BundleError;
 use crate::lower::LowerError;
+use crate::model::assets::AssetError;
 use crate::model::config::ConfigError;
 use crate::model::decoder::DecoderError;
 use crate::model::files::LocateError;
@@ -23,6 +25,14 @@ pub enum CompileError {
     #[error(transparent)]
     #[diagnostic(code(qwenc::config), help("mend or remove the file; a graph compiles without it too"))]
     Config(#[from] ConfigError),
+    /// A file beside the model cannot be taken along.
+    #[error(transparent)]
+    #[diagnostic(code(qwenc::asset))]
+    Asset(#[from] AssetError),
+    /// The golden file is none, or does not fit the model.
+    #[error(transparent)]
+    #[diagnostic(code(qwenc::golden))]
+    Golden(#[from] GoldenError),
     /// A file cannot be read.
     #[error(transparent)]
     #[diagnostic(code(qwenc::read))]

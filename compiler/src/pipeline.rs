@@ -1,10 +1,11 @@
 //! The whole compilation, from a path to a bundle: the table of contents of this crate.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use qwenc_codegen_wgsl::Symbols;
+use qwenc_golden::GoldenFile;
 use qwenc_ir::Graph;
 use qwenc_runtime::format::{
     DecoderFacts, FORMAT_VERSION, Manifest, ModelFacts, Requirements, memory, validate,
@@ -13,12 +14,16 @@ use qwenc_runtime::format::{
 use crate::bundle::{BundleError, BundleWriter, FolderSink, Shard, ShardWriter, Sink};
 use crate::error::CompileError;
 use crate::lower::{LowerError, LowerOptions, lower};
+use crate::model::assets::{self, Asset, AssetError};
 use crate::model::config::ModelConfig;
 use crate::model::entries::{self, DecoderSizes, Entries, LOGITS};
 use crate::model::files::locate;
 use crate::model::load::{GivenSizes, Loaded, load};
 use crate::passes::{self, PassRecord};
 use crate::schedule::{Assembled, EntryPlan, WeightBuffer, assemble, weight_specs};
+
+/// Where a bundle keeps its golden run.
+pub const GOLDEN_FILE: &str = "golden.safetensors";
 
 /// What to compile, and for what sizes.
 #[derive(Clone, Debug)]
@@ -31,6 +36,8 @@ pub struct CompileOptions {
     pub given: GivenSizes,
     /// Positions that a decoder's states hold, and positions of one prefill call.
     pub sizes: DecoderSizes,
+    /// A golden file that the bundle carries, so that any device can test itself.
+    pub golden: Option<PathBuf>,
 }
 
 impl Default for CompileOptions {
@@ -40,6 +47,7 @@ impl Default for CompileOptions {
             only: false,
             given: GivenSizes::default(),
             sizes: DecoderSizes { max_context: 4096, prefill_chunk: 512 },
+            golden: None,
         }
     }
 }
@@ -111,6 +119,9 @@ pub fn compile_to(
 ) -> Result<Compiled, CompileError> {
     let files = locate(input, options.variant.as_deref(), options.only)?;
     let mut loaded = timed(observer, "import", |_| load(&files, &options.given, options.sizes))?;
+    if let Some(path) = &options.golden {
+        loaded.assets.push(golden(path)?);
+    }
     observer.imported(&loaded.graph);
     timed(observer, "passes", |observer| {
         Ok(passes::run_all(&mut loaded.graph, &mut |record, graph| observer.pass(record, graph))?)
@@ -127,9 +138,18 @@ pub fn compile_graph(graph: &Graph, symbols: Symbols, sink: &mut dyn Sink) -> Re
         is_decoder: false,
         symbols: symbols.clone(),
         name: graph.name().to_string(),
+        assets: Vec::new(),
     };
     let entries = entries::main_entry(graph, symbols);
     emit(&loaded, &entries, sink, &CompileOptions::default(), &mut Silent)
+}
+
+/// A golden file to carry along. It is checked now, not when someone needs it.
+fn golden(path: &Path) -> Result<Asset, CompileError> {
+    GoldenFile::read(path)?;
+    let missing = || AssetError { file: path.display().to_string(), message: "does not exist".into() };
+    let bytes = assets::read_plain(path)?.ok_or_else(missing)?;
+    Ok(Asset { path: GOLDEN_FILE.to_string(), bytes })
 }
 
 /// From entry points to files.
@@ -151,6 +171,9 @@ fn emit(
     let manifest = timed(observer, "write", |_| {
         for shader in &assembled.shaders {
             writer.write(&shader.path, shader.source.as_bytes())?;
+        }
+        for asset in &loaded.assets {
+            writer.write(&asset.path, &asset.bytes)?;
         }
         Ok(writer.finish(&assembled.schedule, manifest(loaded, &assembled, options))?)
     })?;

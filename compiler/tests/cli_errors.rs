@@ -1,6 +1,6 @@
 //! What goes wrong with models, as a user meets it: every fault gives exit code 1, a message that says what and where,
 //! and leaves nothing in the output's place.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Whole decoders: real exports of three exporters, compiled, replayed on both drivers, and held against logits that
 //! Hugging Face transformers computed.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod common;
 
@@ -206,4 +206,31 @@ fn verify_exits_with_its_verdict() {
     assert_eq!(bad.status.code(), Some(1));
     let report: serde_json::Value = serde_json::from_slice(&bad.stdout).unwrap();
     assert_eq!(report["passed"], false);
+}
+
+/// A bundle that carries a golden run verifies without being told; one that does not says how.
+#[test]
+fn a_bundle_can_test_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let verify = || {
+        std::process::Command::new(env!("CARGO_BIN_EXE_qwenc"))
+            .args(["verify", "--adapter", "llvmpipe"])
+            .arg(&out)
+            .output()
+            .unwrap()
+    };
+    compile(&model("genai"), &out, &CompileOptions::default(), &mut Silent).unwrap();
+    let without = verify();
+    assert_eq!(without.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&without.stderr).contains("--golden"));
+
+    let options = CompileOptions { golden: Some(golden("split")), ..CompileOptions::default() };
+    compile(&model("genai"), &out, &options, &mut Silent).unwrap();
+    let with = verify();
+    assert!(with.status.success(), "{}", String::from_utf8_lossy(&with.stderr));
+    assert_eq!(
+        std::fs::read(out.join("model/tokenizer.json")).unwrap(),
+        std::fs::read(model("genai").join("tokenizer.json")).unwrap()
+    );
 }

@@ -8,7 +8,7 @@
 //! // tolerance: 1e-5                               largest difference, relative to the largest value (default 2e-5)
 //! // ints: 0..9                                    range of integer inputs (default 0..4)
 //! ```
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -281,6 +281,8 @@ fn random_graphs() {
         let read: Vec<_> =
             named.filter(|(name, _)| plain.inputs().iter().any(|i| plain.value(*i).name == **name)).collect();
         let given = inputs_by_name(&plain, read).unwrap();
-        check(&format!("random {seed}"), &plain, &[random.bindings.clone()], 1e-4, &mut |_| given.clone());
+        check(&format!("random {seed}"), &plain, std::slice::from_ref(&random.bindings), 1e-4, &mut |_| {
+            given.clone()
+        });
     }
 }

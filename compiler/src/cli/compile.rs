@@ -10,7 +10,7 @@ use super::ModelArgs;
 use super::emit::Emitter;
 use super::progress::TerminalProgress;
 use crate::passes::PassRecord;
-use crate::pipeline::{Observer, compile};
+use crate::pipeline::{CompileOptions, Observer, compile};
 use crate::schedule::EntryPlan;
 
 /// What `--emit` can write.
@@ -34,6 +34,9 @@ pub(super) struct CompileArgs {
     /// Folder of the bundle; an earlier bundle there is replaced
     #[arg(short, long)]
     output: PathBuf,
+    /// Golden file (safetensors) that the bundle carries, for `qwenc verify` on any device
+    #[arg(long)]
+    golden: Option<PathBuf>,
     /// Also write intermediate forms to <OUTPUT>.emit/
     #[arg(long, value_delimiter = ',')]
     emit: Vec<Emit>,
@@ -73,7 +76,8 @@ impl Observer for Watch {
 pub(super) fn execute(args: &CompileArgs) -> miette::Result<ExitCode> {
     let start = Instant::now();
     let mut watch = Watch { progress: TerminalProgress::new(), emitter: Emitter::new(&args.emit) };
-    let result = compile(&args.model.input, &args.output, &args.model.options(), &mut watch);
+    let options = CompileOptions { golden: args.golden.clone(), ..args.model.options() };
+    let result = compile(&args.model.input, &args.output, &options, &mut watch);
     watch.progress.finish();
     let compiled = result?;
     watch.emitter.write(&args.output, &compiled)?;

@@ -35,7 +35,7 @@ impl Emitter {
 
     fn graph(&mut self, step: &str, graph: &Graph) {
         if self.wants(Emit::Ir) {
-            self.files.push((format!("ir/{:02}-{step}.ir", self.index), qwenc_ir::text::print(graph)));
+            self.files.push((format!("ir/{:02}-{step}.ir", self.index), qwenc_ir::text::print_brief(graph)));
         }
         self.index += 1;
     }

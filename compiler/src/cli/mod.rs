@@ -73,6 +73,7 @@ impl ModelArgs {
                 max_context,
                 prefill_chunk: (self.prefill_chunk as usize).min(max_context),
             },
+            golden: None,
         }
     }
 }

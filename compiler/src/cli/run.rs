@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use miette::{IntoDiagnostic, WrapErr, miette};
-use qwenc_runtime::format::{DType, Expr};
+use qwenc_runtime::format::{DType, Expr, Symbol};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::device::{DeviceArgs, open};
@@ -45,6 +45,7 @@ pub(super) fn execute(args: &RunArgs) -> miette::Result<ExitCode> {
     let entry = engine.entry(&args.entry).into_diagnostic()?.clone();
 
     let mut symbols: BTreeMap<String, i64> = args.symbols.iter().cloned().collect();
+    let mut inputs = Vec::new();
     for (name, slot) in &entry.inputs {
         let tensor = tensors.tensor(name).map_err(|_| {
             let wanted: Vec<&String> = entry.inputs.keys().collect();
@@ -55,18 +56,15 @@ pub(super) fn execute(args: &RunArgs) -> miette::Result<ExitCode> {
             )
         })?;
         bind_shape(name, &slot.shape, tensor.shape(), &mut symbols)?;
-        let data = to_device(name, &tensor, slot.dtype)?;
-        if !data.is_empty() {
-            engine.write_input(&args.entry, name, &data).into_diagnostic()?;
-        }
+        inputs.push((name, to_device(name, &tensor, slot.dtype)?));
     }
     let mut values = Vec::new();
-    for symbol in &entry.symbols {
-        let value = symbols.get(symbol).copied().ok_or_else(|| {
-            miette!(help = format!("give it with --set {symbol}=N"), "symbol `{symbol}` has no value")
-        })?;
-        let value = u32::try_from(value).map_err(|_| miette!("{value} is no value for symbol `{symbol}`"))?;
-        values.push((symbol.as_str(), value));
+    for symbol in engine.schedule().symbols.iter().filter(|symbol| entry.symbols.contains(&symbol.name)) {
+        values.push((symbol.name.clone(), symbol_value(symbol, &symbols)?));
+    }
+    let values: Vec<(&str, u32)> = values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    for (name, data) in inputs.iter().filter(|(_, data)| !data.is_empty()) {
+        engine.write_input(&args.entry, name, data).into_diagnostic()?;
     }
     engine.replay(&args.entry, &values).into_diagnostic()?;
 
@@ -82,6 +80,22 @@ pub(super) fn execute(args: &RunArgs) -> miette::Result<ExitCode> {
         println!("{name}: {dtype:?}{shape:?}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The value of a symbol, within the bounds that the bundle was compiled for.
+fn symbol_value(symbol: &Symbol, values: &BTreeMap<String, i64>) -> miette::Result<u32> {
+    let name = &symbol.name;
+    let value = values.get(name).copied().ok_or_else(|| {
+        miette!(help = format!("give it with --set {name}=N"), "symbol `{name}` has no value")
+    })?;
+    u32::try_from(value).ok().filter(|value| (symbol.min..=symbol.max).contains(value)).ok_or_else(|| {
+        miette!(
+            help = format!("compile with --max {name}={value} to allow it"),
+            "`{name}` is {value}, but the bundle was compiled for {} to {}",
+            symbol.min,
+            symbol.max
+        )
+    })
 }
 
 fn read(path: &Path) -> miette::Result<Vec<u8>> {

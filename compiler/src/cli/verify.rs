@@ -9,15 +9,16 @@ use qwenc_golden::{GoldenFile, VerifyOptions, verify};
 use qwenc_runtime::session::Session;
 
 use super::device::{DeviceArgs, open};
+use crate::pipeline::GOLDEN_FILE;
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     /// Folder of the bundle
     bundle: PathBuf,
-    /// Golden file (safetensors)
+    /// Golden file (safetensors); without it the one that the bundle carries
     #[arg(long)]
-    golden: PathBuf,
+    golden: Option<PathBuf>,
     /// Largest absolute difference of a logit; overrides the golden file's
     #[arg(long)]
     max_abs: Option<f64>,
@@ -33,7 +34,12 @@ pub(super) struct VerifyArgs {
 
 /// Replays and compares; exit code 0 only if every check holds.
 pub(super) fn execute(args: &VerifyArgs) -> miette::Result<ExitCode> {
-    let golden = GoldenFile::read(&args.golden).into_diagnostic()?;
+    let golden = match &args.golden {
+        Some(path) => GoldenFile::read(path).into_diagnostic()?,
+        None => GoldenFile::read(&args.bundle.join(GOLDEN_FILE))
+            .into_diagnostic()
+            .wrap_err("the bundle carries no golden run: give one with --golden, or compile with --golden")?,
+    };
     // Temporaries start as NaN: a result that depends on memory that nobody wrote must not pass by luck.
     let engine = open(&args.bundle, &args.device, true)?;
     let adapter = engine.backend().adapter().name.clone();

@@ -5,6 +5,7 @@ use std::path::Path;
 use qwenc_codegen_wgsl::Symbols;
 use qwenc_ir::{Bindings, Dim, Graph, Ranges};
 
+use super::assets::{self, Asset};
 use super::config::ModelConfig;
 use super::decoder::{self, DecoderError};
 use super::entries::{DecoderSizes, PAST, TOKENS};
@@ -29,6 +30,8 @@ pub struct Loaded {
     pub symbols: Symbols,
     /// A name for people: the model's family or the file's stem.
     pub name: String,
+    /// Files that the bundle carries along.
+    pub assets: Vec<Asset>,
 }
 
 /// Sizes that the user gives.
@@ -57,7 +60,14 @@ pub fn load(files: &ModelFiles, given: &GivenSizes, sizes: DecoderSizes) -> Resu
                 })?;
             }
             let name = config.model_type.clone().unwrap_or_else(|| "decoder".to_string());
-            Ok(Loaded { graph, config, is_decoder: true, symbols: Symbols::default(), name })
+            Ok(Loaded {
+                graph,
+                config,
+                is_decoder: true,
+                symbols: Symbols::default(),
+                name,
+                assets: assets::read(root)?,
+            })
         }
     }
 }
@@ -117,5 +127,5 @@ fn load_single(path: &Path, given: &GivenSizes) -> Result<Loaded, CompileError> 
     }));
     let name =
         path.file_stem().map_or_else(|| "graph".to_string(), |stem| stem.to_string_lossy().into_owned());
-    Ok(Loaded { graph, config: ModelConfig::default(), is_decoder: false, symbols, name })
+    Ok(Loaded { graph, config: ModelConfig::default(), is_decoder: false, symbols, name, assets: Vec::new() })
 }

@@ -1,6 +1,7 @@
 //! What tests of whole models share.
 
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses its own part of this module")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,85 @@
+//! Files beside a model that a bundle carries along as they are: tokenizer, templates, settings.
+
+use std::path::Path;
+
+/// Names that are taken along, in the bundle's folder `model/`.
+const NAMES: [&str; 7] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "preprocessor_config.json",
+    "processor_config.json",
+];
+
+/// Largest file that is taken along, in bytes.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// A file to carry along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asset {
+    /// Path in the bundle.
+    pub path: String,
+    /// Content.
+    pub bytes: Vec<u8>,
+}
+
+/// A file cannot be taken along.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{file}`: {message}")]
+pub struct AssetError {
+    /// The file.
+    pub file: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Reads the known files of a model's folder. What is missing is missing from the bundle. Links are refused: a model's
+/// folder must not put files from elsewhere into what is published.
+pub fn read(root: &Path) -> Result<Vec<Asset>, AssetError> {
+    let mut out = Vec::new();
+    for name in NAMES {
+        let path = root.join(name);
+        if let Some(bytes) = read_plain(&path)? {
+            out.push(Asset { path: format!("model/{name}"), bytes });
+        }
+    }
+    Ok(out)
+}
+
+/// The content of a plain file of bounded size; `None` when there is none.
+pub fn read_plain(path: &Path) -> Result<Option<Vec<u8>>, AssetError> {
+    let error = |message: String| AssetError { file: path.display().to_string(), message };
+    let metadata = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(problem) => return Err(error(problem.to_string())),
+    };
+    if !metadata.is_file() {
+        return Err(error("is no plain file; copy the file itself here".into()));
+    }
+    if metadata.len() > MAX_BYTES {
+        return Err(error(format!("has {} bytes; at most {MAX_BYTES} are taken along", metadata.len())));
+    }
+    std::fs::read(path).map(Some).map_err(|problem| error(problem.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_files_come_along_and_links_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
+        std::fs::write(dir.path().join("secrets.txt"), "x").unwrap();
+        let assets = read(dir.path()).unwrap();
+        assert_eq!(assets, [Asset { path: "model/tokenizer.json".into(), bytes: b"{}".to_vec() }]);
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("/etc/hostname", dir.path().join("config.json")).unwrap();
+            assert!(read(dir.path()).unwrap_err().to_string().contains("config.json"));
+        }
+    }
+}

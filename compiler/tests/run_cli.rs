@@ -1,0 +1,116 @@
+//! `qwenc run` and `qwenc inspect` as a user calls them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+fn qwenc(arguments: &[&str], paths: &[&Path]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_qwenc")).args(arguments).args(paths).output().unwrap()
+}
+
+fn succeed(output: Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The token embedding as a graph of its own: rows of the table, for as many tokens as the input has.
+#[test]
+fn one_graph_runs_on_tensors_from_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, input, output) = (dir.path().join("out"), dir.path().join("in.st"), dir.path().join("out.st"));
+    let graph = common::model("genai015").join("onnx/embed_tokens.onnx");
+    succeed(qwenc(&["compile", "--only", "--max", "sequence_length=33", "-o"], &[&out, &graph]));
+
+    let ids: Vec<i64> = vec![7, 0, 511, 300, 7];
+    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::I64, vec![1, 5], &bytes).unwrap();
+    std::fs::write(&input, safetensors::serialize([("input_ids", view)], None).unwrap()).unwrap();
+    for adapter in ["llvmpipe", "SwiftShader"] {
+        succeed(qwenc(
+            &["run", "--adapter", adapter, "--input"],
+            &[&input, Path::new("--output"), &output, &out],
+        ));
+        let content = std::fs::read(&output).unwrap();
+        let tensors = SafeTensors::deserialize(&content).unwrap();
+        let embeds = tensors.tensor("inputs_embeds").unwrap();
+        assert_eq!((embeds.dtype(), embeds.shape()), (Dtype::F32, [1, 5, 64].as_slice()));
+        let table = std::fs::read(common::model("genai015").join("onnx/embed_tokens.onnx_data")).unwrap();
+        let row = |id: i64| {
+            let start = usize::try_from(id).unwrap() * 256;
+            &table[start..start + 256]
+        };
+        let expected: Vec<u8> = ids.iter().flat_map(|id| row(*id)).copied().collect();
+        assert_eq!(embeds.data(), expected, "{adapter}");
+    }
+}
+
+#[test]
+fn a_tensor_that_does_not_fit_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, input, output) = (dir.path().join("out"), dir.path().join("in.st"), dir.path().join("out.st"));
+    let graph = common::model("genai015").join("onnx/embed_tokens.onnx");
+    succeed(qwenc(&["compile", "--only", "--max", "sequence_length=3", "-o"], &[&out, &graph]));
+    let bytes = [0u8; 40];
+    for (name, dtype, shape, expected) in [
+        ("input_ids", Dtype::I64, vec![1, 5], "sequence_length"),
+        ("input_ids", Dtype::F64, vec![1, 5], "F64"),
+        ("input_ids", Dtype::I64, vec![5], "rank"),
+        ("ids", Dtype::I64, vec![1, 5], "input_ids"),
+    ] {
+        let view = TensorView::new(dtype, shape, &bytes).unwrap();
+        std::fs::write(&input, safetensors::serialize([(name, view)], None).unwrap()).unwrap();
+        let run = qwenc(
+            &["run", "--adapter", "llvmpipe", "--input"],
+            &[&input, Path::new("--output"), &output, &out],
+        );
+        assert_eq!(run.status.code(), Some(1));
+        let message = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(message.contains(expected), "expected `{expected}` in {message}");
+        assert!(!output.exists());
+    }
+}
+
+#[test]
+fn inspect_shows_passes_kernels_and_memory() {
+    let text = succeed(qwenc(&["inspect"], &[&common::model("mobius")]));
+    for expected in [
+        "operators as imported",
+        "fuse_delta",
+        "decode",
+        "dispatches per token",
+        "pipelines",
+        "weights",
+        "arena",
+        "states",
+    ] {
+        assert!(text.contains(expected), "no `{expected}` in:\n{text}");
+    }
+    let value: serde_json::Value =
+        serde_json::from_str(&succeed(qwenc(&["inspect", "--json"], &[&common::model("mobius")]))).unwrap();
+    assert_eq!(value["bundle"]["entries"]["head"]["dispatches"], 1);
+    let why = succeed(qwenc(&["inspect", "--why", "fuse_linear"], &[&common::model("mobius")]));
+    assert!(why.contains("fired"), "{why}");
+    let unknown = qwenc(&["inspect", "--why", "no_such_pass"], &[&common::model("mobius")]);
+    assert_eq!(unknown.status.code(), Some(1));
+}
+
+#[test]
+fn emit_writes_every_form_beside_the_bundle() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    succeed(qwenc(&["compile", "--emit", "ir,wgsl,schedule,report", "-o"], &[&out, &common::model("genai")]));
+    let emitted = common::tree(&dir.path().join("out.emit"));
+    assert!(emitted.keys().any(|name| name.starts_with("ir/00-import")));
+    assert!(emitted.keys().any(|name| name.starts_with("wgsl/decode/")));
+    assert!(emitted["schedule.txt"].starts_with(b"entry decode"));
+    let report: serde_json::Value = serde_json::from_slice(&emitted["report.json"]).unwrap();
+    assert!(report["passes"].as_array().unwrap().len() > 10);
+    // The text form of the last step reads back.
+    let last = emitted.iter().rfind(|(name, _)| name.starts_with("ir/")).unwrap();
+    assert!(String::from_utf8_lossy(last.1).contains("gated_delta"));
+}
