@@ -38,14 +38,9 @@ pub enum CompileError {
     #[diagnostic(code(qwenc::read))]
     Read(#[from] ReadError),
     /// A graph cannot be imported.
-    #[error("{}: {cause}", .file.display())]
+    #[error(transparent)]
     #[diagnostic(code(qwenc::import))]
-    Import {
-        /// The graph's file.
-        file: PathBuf,
-        /// What does not fit.
-        cause: Box<ImportError>,
-    },
+    Import(#[from] Box<ImportError>),
     /// A decoder's interface is not one that is known.
     #[error("{}: {cause}", .file.display())]
     #[diagnostic(code(qwenc::decoder), help("`--only` compiles the graph by itself, as entry `main`"))]

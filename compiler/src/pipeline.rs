@@ -16,6 +16,7 @@ use crate::error::CompileError;
 use crate::lower::{LowerError, LowerOptions, lower};
 use crate::model::assets::{self, Asset, AssetError};
 use crate::model::config::ModelConfig;
+use crate::model::decoder::is_state;
 use crate::model::entries::{self, DecoderSizes, Entries, LOGITS};
 use crate::model::files::locate;
 use crate::model::load::{GivenSizes, Loaded, load};
@@ -204,7 +205,18 @@ fn cut(loaded: &Loaded, options: &CompileOptions) -> Result<Entries, CompileErro
     if !loaded.is_decoder {
         return Ok(entries::main_entry(&loaded.graph, loaded.symbols.clone()));
     }
-    entries::decoder(&loaded.graph, options.sizes)
+    // A state that no output replaces would silently be forgotten between calls.
+    let graph = &loaded.graph;
+    let paired = |input: &qwenc_ir::ValueId| graph.states().iter().any(|state| state.past == *input);
+    let unpaired = graph.inputs().iter().find(|input| is_state(&graph.value(**input).name) && !paired(input));
+    if let Some(input) = unpaired {
+        let name = &graph.value(*input).name;
+        let message = format!(
+            "input `{name}` is a state, but no output that replaces it was found (`qwenc inspect --why states`)"
+        );
+        return Err(lower_error("decoder", LowerError::graph(message)));
+    }
+    entries::decoder(graph, options.sizes)
         .map_err(|error| lower_error("decoder", LowerError::graph(error.to_string())))
 }
 

@@ -5,7 +5,7 @@ use qwenc_codegen_wgsl::gather::GatherParams;
 use qwenc_codegen_wgsl::wgsl_expr::Argument;
 use qwenc_codegen_wgsl::{View, arg_reduce, cumsum, elementwise, gather, matmul, reduce, softmax};
 use qwenc_ir::op::ReduceKind;
-use qwenc_ir::{Dim, Expr, NodeId, ValueId};
+use qwenc_ir::{DType, Dim, Expr, NodeId, ValueId};
 
 use super::weights::{WeightSpec, constant_matrix};
 use super::{LowerError, Lowering};
@@ -26,10 +26,27 @@ pub(super) fn arguments(
             continue;
         }
         replace.push(Expr::Arg(first + arguments.len()));
-        arguments.push(Argument { view: lowering.view(*value)?, dtype: graph.value(*value).ty.dtype });
+        let dtype = device_dtype(graph.value(*value).ty.dtype);
+        arguments.push(Argument { view: lowering.view(*value)?, dtype });
     }
-    let expr = expr.map_args(&mut |index| replace.get(index).cloned().unwrap_or(Expr::Arg(index)));
+    let expr = on_device(expr).map_args(&mut |index| replace.get(index).cloned().unwrap_or(Expr::Arg(index)));
     Ok((expr, arguments))
+}
+
+/// Devices hold and compute every float type as f32.
+const fn device_dtype(dtype: DType) -> DType {
+    if dtype.is_float() { DType::F32 } else { dtype }
+}
+
+/// The expression with conversions between float types made those to f32.
+fn on_device(expr: &Expr) -> Expr {
+    match expr {
+        Expr::Arg(_) | Expr::Const(_) => expr.clone(),
+        Expr::Unary(op, a) => on_device(a).unary(*op),
+        Expr::Cast(dtype, a) => on_device(a).cast(device_dtype(*dtype)),
+        Expr::Binary(op, a, b) => on_device(a).binary(*op, on_device(b)),
+        Expr::Select(c, a, b) => on_device(c).select(on_device(a), on_device(b)),
+    }
 }
 
 /// A pointwise expression.

@@ -33,9 +33,6 @@ pub enum DecoderError {
     /// Graphs that do not fit each other.
     #[error("the embedding does not fit the decoder: {0}")]
     Join(String),
-    /// The graph has states that could not be paired.
-    #[error("input `{0}` is a state, but no output replaces it")]
-    UnpairedState(String),
 }
 
 /// What an input is bound to.

@@ -72,10 +72,8 @@ pub fn load(files: &ModelFiles, given: &GivenSizes, sizes: DecoderSizes) -> Resu
     }
 }
 
-fn import_file(path: &Path, model: &Model, options: &ImportOptions) -> Result<Graph, CompileError> {
-    import(model, options)
-        .map(|imported| imported.graph)
-        .map_err(|cause| CompileError::Import { file: path.to_path_buf(), cause: Box::new(cause) })
+fn import_file(model: &Model, options: &ImportOptions) -> Result<Graph, CompileError> {
+    Ok(import(model, options).map_err(Box::new)?.graph)
 }
 
 fn import_decoder(
@@ -92,7 +90,7 @@ fn import_decoder(
     ]);
     let options = decoder::import_options(&model.inputs()?, config, &given.fixed, ranges)
         .map_err(|cause| CompileError::Decoder { file: path.to_path_buf(), cause })?;
-    import_file(path, &model, &options)
+    import_file(&model, &options)
 }
 
 fn load_single(path: &Path, given: &GivenSizes) -> Result<Loaded, CompileError> {
@@ -116,7 +114,7 @@ fn load_single(path: &Path, given: &GivenSizes) -> Result<Loaded, CompileError> 
             }
         }
     }
-    let graph = import_file(path, &model, &options)?;
+    let graph = import_file(&model, &options)?;
     let mut used = std::collections::BTreeSet::new();
     for value in graph.values() {
         graph.value(value).ty.shape.iter().for_each(|dim| dim.collect_symbols(&mut used));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use qwenc_ir::{Dim, Graph, InferError, NodeId, State, ValueId, ValueKind, ValueType};
+use qwenc_ir::{Dim, Expr, Graph, InferError, NodeId, Op, State, ValueId, ValueKind, ValueType};
 
 /// Copies nodes of one graph into another.
 ///
@@ -160,11 +160,18 @@ pub fn join(first: &Graph, second: &Graph, pairs: &[(&str, &str)]) -> Result<Gra
         if let Some(value) = from_output.or(same_input)
             && let Some(made) = first_bound.get(&value)
         {
-            let (have, want) = (&target.value(*made).ty, &second.value(*input).ty);
-            if have.shape != want.shape {
+            let (have, want) = (target.value(*made).ty.clone(), &second.value(*input).ty);
+            let castable = have.dtype == want.dtype || (have.dtype.is_float() && want.dtype.is_float());
+            if have.shape != want.shape || !castable {
                 return Err(InferError::new(format!("`{name}` is {want}, but what stands for it is {have}")));
             }
-            bound.insert(*input, *made);
+            let mut made = *made;
+            if have.dtype != want.dtype {
+                // Exporters give embeddings in f32 also to decoders in f16.
+                made =
+                    target.apply(name.as_str(), Op::Elementwise(Expr::Arg(0).cast(want.dtype)), &[made])?;
+            }
+            bound.insert(*input, made);
         }
     }
     let mut copier = Copier { source: second, target: &mut target, dims: &none, bound };
@@ -195,7 +202,7 @@ pub fn join(first: &Graph, second: &Graph, pairs: &[(&str, &str)]) -> Result<Gra
 #[cfg(test)]
 mod tests {
     use super::*;
-    use qwenc_ir::{BinaryOp, DType, Expr, Op};
+    use qwenc_ir::{BinaryOp, DType};
 
     fn add() -> Op {
         Op::Elementwise(Expr::Arg(0).binary(BinaryOp::Add, Expr::Arg(1)))
