@@ -25,7 +25,7 @@ Usage: cargo xtask <command>
   setup          install what the other commands need (Vulkan drivers that run without a GPU, node, Tint); touches
                  nothing that is there already
   demo           compile the tiny Qwen3.5 model, inspect it, and verify it against Hugging Face's numbers
-  test           formatting, clippy, all tests on both drivers, documentation and Tint; stops at the first failure
+  test           formatting, clippy, documentation, all tests on both drivers, and Tint; stops at the first failure
   tint [PATH]... hold WGSL files or folders against Tint, Chromium's shader compiler; without a path, the shaders of the
                  tiny models and of the folder that QWENC_DUMP_WGSL names
   capture        draw docs/demo.svg, the README's picture, from a fresh run; --bin PATH takes a qwenc that is built

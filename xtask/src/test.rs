@@ -25,7 +25,7 @@ impl Stages {
     }
 }
 
-/// Set-up, formatting, lints, tests, documentation, Tint.
+/// Set-up, formatting, lints, documentation, tests, Tint: the quick ones first.
 pub(crate) fn run() -> Outcome {
     let mut stages = Stages::default();
     stages.stage("set-up", setup::run)?;
@@ -34,11 +34,11 @@ pub(crate) fn run() -> Outcome {
     stages.stage("clippy", || {
         run_command(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     })?;
-    let dump = fresh_scratch("wgsl")?;
-    let tally = stages.stage("tests", || tests(&drivers, &dump))?;
     stages.stage("documentation", || {
         run_command(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
+    let dump = fresh_scratch("wgsl")?;
+    let tally = stages.stage("tests", || tests(&drivers, &dump))?;
     stages.stage("Tint", || {
         let mut shaders = tint::compile_tiny_models()?;
         shaders.push(dump.clone());

@@ -1,4 +1,4 @@
-//! Passes rewrite the imported graph into the fused form that lowering takes. [`PIPELINE`] is their order.
+//! Passes rewrite the imported graph into the fused form that lowering takes. `PIPELINE` is their order.
 //!
 //! Exporters write the same model in very different ways. Cleaning passes remove the differences that carry no meaning
 //! (constants, views, repetition), *raising* passes recognise what was spelled out, *fusing* passes build the operators
