@@ -114,3 +114,18 @@ fn emit_writes_every_form_beside_the_bundle() {
     let last = emitted.iter().rfind(|(name, _)| name.starts_with("ir/")).unwrap();
     assert!(String::from_utf8_lossy(last.1).contains("gated_delta"));
 }
+
+/// The reader of the output may leave early, as `head` does.
+#[test]
+fn a_closed_pipe_is_no_fault() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_qwenc"))
+        .arg("inspect")
+        .arg(common::model("mobius"))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let finished = child.wait_with_output().unwrap();
+    assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
+}

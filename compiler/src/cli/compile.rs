@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::ModelArgs;
 use super::emit::Emitter;
+use super::out::{self, say};
 use super::progress::TerminalProgress;
 use crate::passes::PassRecord;
 use crate::pipeline::{CompileOptions, Observer, compile};
@@ -84,10 +85,10 @@ pub(super) fn execute(args: &CompileArgs) -> miette::Result<ExitCode> {
 
     let facts = super::inspect::BundleFacts::new(&compiled.manifest, &compiled.assembled.schedule);
     if args.json {
-        println!("{}", facts.json());
+        say!("{}", facts.json());
     } else {
-        print!("{facts}");
-        println!("\n{} is ready, in {:.1} s", args.output.display(), start.elapsed().as_secs_f32());
+        out::print(format_args!("{facts}"));
+        say!("\n{} is ready, in {:.1} s", args.output.display(), start.elapsed().as_secs_f32());
     }
     Ok(ExitCode::SUCCESS)
 }

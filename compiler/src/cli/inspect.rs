@@ -12,6 +12,7 @@ use qwenc_runtime::format::{Command, MANIFEST_FILE, Manifest, SCHEDULE_FILE, Sch
 use serde_json::{Value, json};
 
 use super::ModelArgs;
+use super::out::{self, say};
 use crate::passes::{PassRecord, histogram};
 use crate::pipeline::{Observer, analyze};
 
@@ -53,9 +54,9 @@ fn inspect_bundle(folder: &Path, args: &InspectArgs) -> miette::Result<()> {
     let schedule = Schedule::from_json(&read(SCHEDULE_FILE)?).into_diagnostic()?;
     let facts = BundleFacts::new(&manifest, &schedule);
     if args.json {
-        println!("{}", facts.json())
+        say!("{}", facts.json())
     } else {
-        print!("{facts}")
+        out::print(format_args!("{facts}"))
     }
     Ok(())
 }
@@ -111,18 +112,18 @@ fn inspect_model(args: &InspectArgs) -> miette::Result<()> {
         let facts = BundleFacts::new(&compiled.manifest, &compiled.assembled.schedule);
         let passes: Vec<Value> = log.rows.iter().map(PassRow::value).collect();
         let value = json!({ "imported": log.imported, "passes": passes, "bundle": facts.value() });
-        println!("{}", serde_json::to_string_pretty(&value).into_diagnostic()?);
+        say!("{}", serde_json::to_string_pretty(&value).into_diagnostic()?);
         return Ok(());
     }
-    println!("operators as imported: {}", counts(&log.imported));
-    println!("\npasses");
+    say!("operators as imported: {}", counts(&log.imported));
+    say!("\npasses");
     for row in &log.rows {
-        print!("{row}");
+        out::print(format_args!("{row}"));
     }
     // What the passes did is worth seeing also when a later stage fails.
     let compiled = outcome?;
-    println!();
-    print!("{}", BundleFacts::new(&compiled.manifest, &compiled.assembled.schedule));
+    say!("");
+    out::print(format_args!("{}", BundleFacts::new(&compiled.manifest, &compiled.assembled.schedule)));
     Ok(())
 }
 
@@ -130,13 +131,10 @@ fn why(log: &PassLog, pass: &str) -> miette::Result<()> {
     let mut found = false;
     for row in log.rows.iter().filter(|row| row.pass == pass) {
         found = true;
-        println!("{}: {}", row.pass, row.about);
-        println!(
-            "  fired: {}",
-            if row.changes.is_empty() { "never".to_string() } else { counts(&row.changes) }
-        );
+        say!("{}: {}", row.pass, row.about);
+        say!("  fired: {}", if row.changes.is_empty() { "never".to_string() } else { counts(&row.changes) });
         for (node, reason) in &row.notes {
-            println!("  left alone: `{node}`: {reason}");
+            say!("  left alone: `{node}`: {reason}");
         }
     }
     if found {

@@ -4,6 +4,7 @@ mod compile;
 mod device;
 mod emit;
 mod inspect;
+mod out;
 mod progress;
 mod run;
 mod verify;

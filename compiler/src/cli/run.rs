@@ -10,6 +10,7 @@ use qwenc_runtime::format::{DType, Expr, Symbol};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::device::{DeviceArgs, open};
+use super::out::say;
 
 /// Largest input file, in bytes.
 const MAX_INPUT: u64 = 4 << 30;
@@ -77,7 +78,7 @@ pub(super) fn execute(args: &RunArgs) -> miette::Result<ExitCode> {
     }
     write(&args.output, &outputs)?;
     for (name, dtype, shape, _) in &outputs {
-        println!("{name}: {dtype:?}{shape:?}");
+        say!("{name}: {dtype:?}{shape:?}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ use qwenc_golden::{GoldenFile, VerifyOptions, verify};
 use qwenc_runtime::session::Session;
 
 use super::device::{DeviceArgs, open};
+use super::out::say;
 use crate::pipeline::GOLDEN_FILE;
 
 /// Arguments of `verify`.
@@ -50,9 +51,9 @@ pub(super) fn execute(args: &VerifyArgs) -> miette::Result<ExitCode> {
         .into_diagnostic()
         .wrap_err_with(|| format!("verifying {} on {adapter}", args.bundle.display()))?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report).into_diagnostic()?);
+        say!("{}", serde_json::to_string_pretty(&report).into_diagnostic()?);
     } else {
-        println!("{report}");
+        say!("{report}");
     }
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
