@@ -2,10 +2,12 @@
 
 use super::{Gpu, GpuError};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest wait for submitted work. Software adapters are slow; a device that takes longer is taken for dead.
 const WAIT: Duration = Duration::from_secs(600);
+/// How long a callback that another thread has collected may take to arrive before this thread polls again.
+const HANDOVER: Duration = Duration::from_millis(10);
 
 impl Gpu {
     /// Blocks until all work submitted so far is done.
@@ -42,10 +44,59 @@ impl Gpu {
                 let _ = sender.send(result);
             });
         })?;
-        self.wait(what)?;
-        receiver.try_recv().map_err(|e| fail(e.to_string()))?.map_err(|e| fail(e.to_string()))?;
+        self.answer(&receiver, what)?.map_err(|e| fail(e.to_string()))?;
         let copied = staging.get_mapped_range(..bytes).map(|view| view.to_vec());
         staging.unmap();
         copied.map_err(|e| fail(e.to_string()))
+    }
+
+    /// Waits until a callback has sent its answer. Clones of a [`Gpu`] share the device, and any thread that polls it may
+    /// be the one that collects this callback; it can still be about to run it when this thread's own poll is done.
+    fn answer<T>(&self, receiver: &mpsc::Receiver<T>, what: &str) -> Result<T, GpuError> {
+        let start = Instant::now();
+        loop {
+            self.wait(what)?;
+            match receiver.recv_timeout(HANDOVER) {
+                Ok(answer) => return Ok(answer),
+                Err(mpsc::RecvTimeoutError::Timeout) if start.elapsed() < WAIT => {}
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    return Err(GpuError::Timeout { what: what.to_owned(), seconds: WAIT.as_secs() });
+                }
+                Err(gone @ mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(GpuError::Internal { what: what.to_owned(), message: gone.to_string() });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::probe::test_gpus;
+
+    /// Threads that share a device collect each other's callbacks; every read must still end, and with its own bytes.
+    #[test]
+    fn threads_that_share_a_device_all_get_their_bytes() {
+        for gpu in test_gpus().unwrap() {
+            std::thread::scope(|scope| {
+                for thread in 0u8..4 {
+                    let gpu = gpu.clone();
+                    scope.spawn(move || {
+                        let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+                            label: None,
+                            size: 64,
+                            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                            mapped_at_creation: false,
+                        });
+                        for round in 0u8..50 {
+                            let content = [thread.wrapping_mul(50).wrapping_add(round); 64];
+                            gpu.queue().write_buffer(&staging, 0, &content);
+                            gpu.queue().submit([]);
+                            assert_eq!(gpu.read_staging(&staging, 64, "a test").unwrap(), content);
+                        }
+                    });
+                }
+            });
+        }
     }
 }
