@@ -72,31 +72,32 @@ impl Gpu {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
     use super::super::probe::test_gpus;
 
-    /// Threads that share a device collect each other's callbacks; every read must still end, and with its own bytes.
+    /// The device is idle, so this thread's poll returns at once; the callback runs later, on another thread.
     #[test]
-    fn threads_that_share_a_device_all_get_their_bytes() {
+    fn an_answer_that_another_thread_brings_is_waited_for() {
         for gpu in test_gpus().unwrap() {
+            let (sender, receiver) = mpsc::channel();
             std::thread::scope(|scope| {
-                for thread in 0u8..4 {
-                    let gpu = gpu.clone();
-                    scope.spawn(move || {
-                        let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
-                            label: None,
-                            size: 64,
-                            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                            mapped_at_creation: false,
-                        });
-                        for round in 0u8..50 {
-                            let content = [thread.wrapping_mul(50).wrapping_add(round); 64];
-                            gpu.queue().write_buffer(&staging, 0, &content);
-                            gpu.queue().submit([]);
-                            assert_eq!(gpu.read_staging(&staging, 64, "a test").unwrap(), content);
-                        }
-                    });
-                }
+                scope.spawn(move || {
+                    std::thread::sleep(Duration::from_millis(60));
+                    sender.send(7).unwrap();
+                });
+                assert_eq!(gpu.answer(&receiver, "a test").unwrap(), 7);
             });
+        }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_come_is_an_error() {
+        for gpu in test_gpus().unwrap() {
+            let (sender, receiver) = mpsc::channel::<()>();
+            drop(sender);
+            assert!(gpu.answer(&receiver, "a test").is_err());
         }
     }
 }
