@@ -30,6 +30,7 @@ mod snippets;
 pub mod softmax;
 pub mod validate;
 pub mod view;
+pub mod weight;
 pub mod wgsl_expr;
 pub mod wgsl_math;
 

@@ -7,6 +7,7 @@ use crate::checks::Checks;
 use crate::indexing::{broadcast, collapse_rows, in_vec4, split_index, strs};
 use crate::kernel::{Bindings, CodegenError, Operand, Symbols};
 use crate::view::{Elem, View};
+use crate::weight::{Weight, WeightFormat};
 use crate::wgsl_expr::{self, Argument};
 use crate::wgsl_math::MathLibrary;
 
@@ -17,9 +18,8 @@ pub struct LinearParams {
     pub x: View,
     /// RMS norm of x in front. Only the matrix-vector kernel takes it.
     pub norm: Option<NormPrologue>,
-    /// `[N, Kp]` dense, row-major f32 at an offset that is a multiple of 4, where Kp is K rounded up to 4 and the
-    /// columns from K on are zero. With `glu` `[2N, Kp]`: rows 2i are the gate's, rows 2i+1 the up projection's.
-    pub weight: View,
+    /// `[N, K]`. With `glu` `[2N, K]`: rows 2i are the gate's, rows 2i+1 the up projection's.
+    pub weight: Weight,
     /// Gated activation over pairs of rows.
     pub glu: Option<Activation>,
     /// Pointwise math behind.
@@ -74,10 +74,11 @@ impl Layer {
         let k = constant(&params.x, "x's width")?;
         let n = constant(&params.output, "the output's width")?;
         let (k4, per_output) = (k.div_ceil(4), if params.glu.is_some() { 2 } else { 1 });
-        let weight_shape = [Dim::from(n) * Dim::from(per_output), Dim::from(k4) * Dim::constant(4)];
-        checks.expect("weight", &params.weight, Elem::F32, &[&weight_shape[0], &weight_shape[1]])?;
-        if !params.weight.is_dense() || params.weight.offset.exact_div(&Dim::constant(4)).is_none() {
-            return Err(checks.fail("the weight must be dense at an offset that is a multiple of 4"));
+        let weight_rows =
+            n.checked_mul(per_output).ok_or_else(|| checks.fail(format!("{n} pairs of rows")))?;
+        params.weight.check(checks, weight_rows, k)?;
+        if params.weight.format != WeightFormat::F32 {
+            return Err(checks.fail(format!("weights of {:?}", params.weight.format)));
         }
         let leading = &params.output.shape[..params.output.rank() - 1];
         if params.x.elem != Elem::F32 || params.x.shape[..params.x.rank() - 1] != *leading {
@@ -103,7 +104,7 @@ impl Layer {
     /// Binds all operands, reading as `vec4` what is aligned.
     pub(crate) fn bind(&self, params: &LinearParams) -> BoundLayer {
         let norm = params.norm.as_ref().map(|norm| &norm.weight);
-        let keys: Vec<_> = [&self.output, &self.x, &params.weight]
+        let keys: Vec<_> = [&self.output, &self.x, &params.weight.values]
             .into_iter()
             .chain(norm)
             .chain(&self.extras)
@@ -116,7 +117,7 @@ impl Layer {
         let x = Vector::bind(&mut bindings, &self.x, vector(&self.x));
         let norm = norm.map(|view| Vector::bind(&mut bindings, view, vector(view)));
         // The weight is always packed for this; it lies in an allocation of its own.
-        let packed = in_vec4(&params.weight).unwrap_or_else(|| params.weight.clone());
+        let packed = in_vec4(&params.weight.values).unwrap_or_else(|| params.weight.values.clone());
         let weight = bindings.read_as(&packed, "vec4<f32>");
         let extras = self.extras.iter().map(|view| bindings.read(view)).collect();
         BoundLayer { bindings, output, x, norm, weight, extras }

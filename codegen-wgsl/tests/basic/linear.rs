@@ -1,6 +1,7 @@
 //! Linear layers of one and of many rows, held to the interpreter's `Linear`.
 
 use qwenc_codegen_wgsl::linear::{Epilogue, LinearParams, NormPrologue};
+use qwenc_codegen_wgsl::weight::Weight;
 use qwenc_codegen_wgsl::wgsl_expr::Argument;
 use qwenc_codegen_wgsl::{BufferKey, CodegenError, Elem, Kernel, Symbols, View, linear_gemm, linear_gemv};
 use qwenc_ir::interp::{HostTensor, eval_op};
@@ -82,7 +83,7 @@ fn check(case: &Case<'_>, build: impl Fn(&Symbols, &LinearParams) -> Result<Kern
     let params = LinearParams {
         x: case.x.clone(),
         norm: case.norm.then_some(NormPrologue { weight: norm_view, eps }),
-        weight,
+        weight: Weight::f32(weight),
         glu: case.glu,
         epilogue: case.epilogue.as_ref().map(|_| Epilogue { expr, extras }),
         output: case.output.clone(),
@@ -237,16 +238,17 @@ fn what_does_not_fit_is_refused() {
     let params = LinearParams {
         x: row(0, 8),
         norm: None,
-        weight: view(2, Elem::F32, &dims(&[5, 8])),
+        weight: Weight::f32(view(2, Elem::F32, &dims(&[5, 8]))),
         glu: None,
         epilogue: None,
         output: row(1, 5),
     };
     let symbols = Symbols::default();
     assert!(linear_gemv::kernel(&symbols, &params).is_ok());
+    let shifted = View { offset: Dim::constant(2), ..params.weight.values.clone() };
     let wrong = [
-        LinearParams { weight: view(2, Elem::F32, &dims(&[5, 7])), ..params.clone() },
-        LinearParams { weight: View { offset: Dim::constant(2), ..params.weight.clone() }, ..params.clone() },
+        LinearParams { weight: Weight::f32(view(2, Elem::F32, &dims(&[5, 7]))), ..params.clone() },
+        LinearParams { weight: Weight::f32(shifted), ..params.clone() },
         LinearParams { glu: Some(Activation::Silu), ..params.clone() },
         LinearParams { x: view(0, Elem::F32, &dims(&[2, 8])), ..params.clone() },
         LinearParams { x: view(0, Elem::I32, &dims(&[1, 1, 8])), ..params.clone() },

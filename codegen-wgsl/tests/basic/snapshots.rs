@@ -12,6 +12,7 @@ use qwenc_codegen_wgsl::matmul::{self, MatMulParams};
 use qwenc_codegen_wgsl::norm::{self, NormKind, NormParams};
 use qwenc_codegen_wgsl::reduce::{self, ReduceParams};
 use qwenc_codegen_wgsl::softmax::{self, SoftmaxParams};
+use qwenc_codegen_wgsl::weight::Weight;
 use qwenc_codegen_wgsl::wgsl_expr::Argument;
 use qwenc_codegen_wgsl::{Elem, Kernel, Symbols, View, linear_gemm, linear_gemv};
 use qwenc_ir::op::ReduceKind;
@@ -126,7 +127,7 @@ fn linear_text() {
     let params = LinearParams {
         x: row(0, 1024),
         norm: Some(NormPrologue { weight: view(1, Elem::F32, &dims(&[1024])), eps: 1e-6 }),
-        weight: view(2, Elem::F32, &dims(&[7168, 1024])),
+        weight: Weight::f32(view(2, Elem::F32, &dims(&[7168, 1024]))),
         glu: Some(Activation::Silu),
         epilogue: None,
         output: row(3, 3584),
@@ -135,7 +136,7 @@ fn linear_text() {
     let params = LinearParams {
         x: chunk(0, 1024),
         norm: None,
-        weight: view(2, Elem::F32, &dims(&[2048, 1024])),
+        weight: Weight::f32(view(2, Elem::F32, &dims(&[2048, 1024]))),
         glu: None,
         epilogue: Some(Epilogue {
             expr: Expr::Arg(0).binary(BinaryOp::Add, Expr::Arg(1)),

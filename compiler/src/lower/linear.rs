@@ -3,6 +3,7 @@
 use qwenc_codegen_wgsl::kernel::limits;
 use qwenc_codegen_wgsl::linear::{Epilogue, LinearParams, NormPrologue};
 use qwenc_codegen_wgsl::norm::{self, NormKind, NormParams};
+use qwenc_codegen_wgsl::weight::Weight;
 use qwenc_codegen_wgsl::{View, linear_gemm, linear_gemv};
 use qwenc_ir::op::{LinearAttrs, WeightLayout, linear as slot};
 use qwenc_ir::{Dim, NodeId, ValueId};
@@ -66,7 +67,7 @@ pub(super) fn linear(
         let params = LinearParams {
             x: x.clone(),
             norm: norm.clone(),
-            weight,
+            weight: Weight::f32(weight),
             glu: attrs.glu,
             epilogue: epilogue.clone().map(|mut epilogue| {
                 for extra in &mut epilogue.extras {
