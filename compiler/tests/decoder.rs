@@ -7,56 +7,13 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use common::verify::{compiled, default_sizes, report, sessions, verify_all};
 use common::{DIALECTS, copy_tree, golden, model, replace_file, tree};
 use qwenc::model::entries::DecoderSizes;
-use qwenc::pipeline::{CompileOptions, Compiled, Silent, compile, compile_to};
-use qwenc_golden::{GoldenFile, Report, VerifyOptions, verify};
-use qwenc_runtime::bundle::{Bundle, Memory};
-use qwenc_runtime::engine::{Engine, LoadOptions};
+use qwenc::pipeline::{CompileOptions, Silent, compile};
+use qwenc_golden::GoldenFile;
 use qwenc_runtime::format::Command;
-use qwenc_runtime::gpu::Gpu;
 use qwenc_runtime::gpu::probe::test_gpus;
-use qwenc_runtime::session::Session;
-
-/// Largest difference of a logit, by golden file. The float32 reference itself is some 1e-5 off its float64 value.
-const LIMITS: [(&str, f64); 3] = [("text", 2e-4), ("split", 2e-4), ("long", 1e-3)];
-
-fn compiled(dialect: &str, sizes: DecoderSizes) -> (Compiled, BTreeMap<String, Vec<u8>>) {
-    let mut files = BTreeMap::new();
-    let options = CompileOptions { sizes, ..CompileOptions::default() };
-    let compiled = compile_to(&model(dialect), &mut files, &options, &mut Silent).unwrap();
-    (compiled, files)
-}
-
-fn default_sizes() -> DecoderSizes {
-    CompileOptions::default().sizes
-}
-
-/// Sessions with poisoned temporaries. Loading compiles every pipeline, which software drivers take seconds for.
-fn sessions(files: &BTreeMap<String, Vec<u8>>, gpus: &[Gpu]) -> Vec<Session<Gpu>> {
-    let bundle = Bundle::open(Memory { files: files.clone() }).unwrap();
-    let load = LoadOptions { poison: true, ..LoadOptions::default() };
-    gpus.iter()
-        .map(|gpu| Session::new(Engine::load_with(&bundle, gpu.clone(), load, &mut |_| ()).unwrap()).unwrap())
-        .collect()
-}
-
-fn report(session: &mut Session<Gpu>, golden: &GoldenFile, max_abs: f64) -> Report {
-    let options = VerifyOptions { max_abs: Some(max_abs), ..VerifyOptions::default() };
-    verify(session, golden, &options).unwrap()
-}
-
-fn verify_all(dialect: &str, sizes: DecoderSizes) {
-    let (_, files) = compiled(dialect, sizes);
-    for session in &mut sessions(&files, &test_gpus().unwrap()) {
-        for (name, limit) in LIMITS {
-            let golden = GoldenFile::read(&golden(name)).unwrap();
-            let report = report(session, &golden, limit);
-            assert!(report.passed, "{dialect}, {name}:\n{report}");
-            assert_eq!(report.argmax_agreements, report.positions.len(), "{dialect}, {name}:\n{report}");
-        }
-    }
-}
 
 #[test]
 fn genai015_meets_the_goldens() {

@@ -101,7 +101,7 @@ fn inputs(graph: &Graph, bindings: &Bindings) -> BTreeMap<String, HostTensor> {
             value.ty.shape.iter().map(|dim| usize::try_from(dim.eval(bindings).unwrap()).unwrap()).collect();
         let count: usize = shape.iter().product();
         let tensor = match value.ty.dtype {
-            DType::F32 => HostTensor::f32(
+            dtype if dtype.is_float() => HostTensor::f32(
                 shape,
                 (0..count).map(|_| next() as f32 / 8_388_608.0 - 1.0).collect::<Vec<_>>(),
             ),
@@ -174,6 +174,7 @@ macro_rules! pass_tests {
 }
 
 pass_tests!(
+    widen,
     fold,
     views,
     cse,

@@ -1,4 +1,4 @@
-//! The same tiny decoder from three exporters becomes the same fused graph, and computes what it computed before.
+//! The same tiny decoder from several exporters becomes the same fused graph, and computes what it computed before.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -28,7 +28,8 @@ fn compiled(dialect: &str) -> (Graph, Graph) {
 }
 
 /// The operators that compute, in order, with their attributes and result types, without names. How many weights stand
-/// side by side is left out: some exporters join q, k and v themselves.
+/// side by side is left out: some exporters join q, k and v themselves. So are views, and casts of what is stored in 16
+/// bits, which are no work on a device.
 fn outline(graph: &Graph) -> String {
     let mut lines = Vec::new();
     for line in text::print(graph).lines() {
@@ -38,10 +39,12 @@ fn outline(graph: &Graph) -> String {
         let (Some((op, _)), Some((_, rest))) = (node.split_once('('), node.split_once(") ")) else {
             panic!("unexpected line: {line}");
         };
-        if ["reshape", "slice", "transpose"].contains(&op) {
+        if ["reshape", "slice", "transpose"].contains(&op) || rest.starts_with("{expr = cast(f32, a0)}") {
             continue;
         }
         let rest = rest.split(" \"").next().unwrap_or_default();
+        // A lookup in a stored table; its cast is left out above.
+        let rest = rest.replace(": bf16[", ": f32[");
         let rest = rest.replace("kn, ", "").replace("weights = [kn], ", "").replace("weights = [kn]", "");
         lines.push(format!("{op} {rest}"));
     }
@@ -51,7 +54,7 @@ fn outline(graph: &Graph) -> String {
 #[test]
 fn all_dialects_reach_the_same_form() {
     let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/passes/decoder.outline.txt");
-    for dialect in DIALECTS {
+    for dialect in DIALECTS.into_iter().chain(["genai_f16", "genai_bf16"]) {
         let (_, after) = compiled(dialect);
         let actual = outline(&after);
         if std::env::var_os("QWENC_BLESS").is_some() {

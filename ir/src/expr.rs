@@ -224,6 +224,21 @@ impl Expr {
         }
     }
 
+    /// The expression with conversions to any float type made those to f32, which is what the interpreter and devices
+    /// hold every float as.
+    #[must_use]
+    pub fn floats_as_f32(&self) -> Expr {
+        match self {
+            Expr::Arg(_) | Expr::Const(_) => self.clone(),
+            Expr::Unary(op, a) => a.floats_as_f32().unary(*op),
+            Expr::Cast(dtype, a) => {
+                a.floats_as_f32().cast(if dtype.is_float() { DType::F32 } else { *dtype })
+            }
+            Expr::Binary(op, a, b) => a.floats_as_f32().binary(*op, b.floats_as_f32()),
+            Expr::Select(c, a, b) => c.floats_as_f32().select(a.floats_as_f32(), b.floats_as_f32()),
+        }
+    }
+
     /// The element type of the result, given those of the arguments; `Err` says what does not fit.
     ///
     /// Constants take the kind of the other operand: an integer constant beside an i32 operand is i32.

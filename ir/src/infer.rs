@@ -232,9 +232,7 @@ pub fn infer(op: &Op, inputs: &[Option<&ValueType>]) -> Result<Vec<ValueType>> {
 
 fn matmul(inputs: &Inputs<'_>, transpose_a: bool, transpose_b: bool) -> Result<ValueType> {
     let (a, b) = (inputs.need(0)?, inputs.need(1)?);
-    if a.dtype != b.dtype {
-        fail!("matmul of {a} and {b}");
-    }
+    let Some(dtype) = product_type(a.dtype, b.dtype) else { fail!("matmul of {a} and {b}") };
     let ([a_batch @ .., a0, a1], [b_batch @ .., b0, b1]) = (a.shape.as_slice(), b.shape.as_slice()) else {
         fail!("matmul wants ranks of at least 2, not {a} and {b}");
     };
@@ -245,7 +243,16 @@ fn matmul(inputs: &Inputs<'_>, transpose_a: bool, transpose_b: bool) -> Result<V
     }
     let mut shape = broadcast([a_batch, b_batch])?;
     shape.extend([m.clone(), n.clone()]);
-    Ok(ValueType { dtype: a.dtype, shape })
+    Ok(ValueType { dtype, shape })
+}
+
+/// The element type of a product. A float weight may be stored in fewer bits than the activations have.
+fn product_type(a: DType, b: DType) -> Option<DType> {
+    match (a, b) {
+        _ if a == b => Some(a),
+        _ if !a.is_float() || !b.is_float() || a.bits() == b.bits() => None,
+        _ => Some(if a.bits() > b.bits() { a } else { b }),
+    }
 }
 
 fn reduced(x: &ValueType, axes: &[usize], keep_dims: bool) -> Result<Vec<Dim>> {

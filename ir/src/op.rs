@@ -207,7 +207,7 @@ pub enum Op {
     /// A pointwise expression over inputs that broadcast.
     Elementwise(Expr),
     /// NumPy `matmul` of `[..., M, K]` and `[..., K, N]` with broadcast batch dimensions; a transposed operand swaps
-    /// its last two. Ranks of at least 2.
+    /// its last two. Ranks of at least 2. Floats of different widths give the wider type.
     MatMul {
         /// The left operand is stored `[..., K, M]`.
         transpose_a: bool,

@@ -22,13 +22,13 @@ SETTINGS = [
 ]
 
 
-def lay_out(source: Path, target: Path) -> None:
-    """Rewrites one graph with tensors of 1 KiB and more in one external file beside it."""
+def lay_out(model: onnx.ModelProto, target: Path) -> None:
+    """Writes one graph with tensors of 1 KiB and more in one external file beside it."""
     data = target.with_name(target.name + "_data")
     for stale in (target, data):
         stale.unlink(missing_ok=True)  # onnx appends to external data that exists
     onnx.save_model(
-        onnx.load(source), target, save_as_external_data=True, location=data.name, size_threshold=1024
+        model, target, save_as_external_data=True, location=data.name, size_threshold=1024
     )
 
 
@@ -44,7 +44,7 @@ def main() -> None:
         shutil.copyfile(args.hf_folder / name, args.out / name)
     for graph in args.graphs:
         name, _, source = graph.partition("=")
-        lay_out(Path(source), args.out / "onnx" / f"{name}.onnx")
+        lay_out(onnx.load(source), args.out / "onnx" / f"{name}.onnx")
         print(f"{source} -> {args.out}/onnx/{name}.onnx")
 
 

@@ -29,7 +29,8 @@ pub(super) fn arguments(
         let dtype = device_dtype(graph.value(*value).ty.dtype);
         arguments.push(Argument { view: lowering.view(*value)?, dtype });
     }
-    let expr = on_device(expr).map_args(&mut |index| replace.get(index).cloned().unwrap_or(Expr::Arg(index)));
+    let expr =
+        expr.floats_as_f32().map_args(&mut |index| replace.get(index).cloned().unwrap_or(Expr::Arg(index)));
     Ok((expr, arguments))
 }
 
@@ -38,20 +39,19 @@ const fn device_dtype(dtype: DType) -> DType {
     if dtype.is_float() { DType::F32 } else { dtype }
 }
 
-/// The expression with conversions between float types made those to f32.
-fn on_device(expr: &Expr) -> Expr {
-    match expr {
-        Expr::Arg(_) | Expr::Const(_) => expr.clone(),
-        Expr::Unary(op, a) => on_device(a).unary(*op),
-        Expr::Cast(dtype, a) => on_device(a).cast(device_dtype(*dtype)),
-        Expr::Binary(op, a, b) => on_device(a).binary(*op, on_device(b)),
-        Expr::Select(c, a, b) => on_device(c).select(on_device(a), on_device(b)),
-    }
-}
-
-/// A pointwise expression.
+/// A pointwise expression. A cast among float types leaves the value where it is.
 pub(super) fn elementwise(lowering: &mut Lowering<'_>, node: NodeId, expr: &Expr) -> Result<(), LowerError> {
-    let values: Vec<ValueId> = lowering.graph().node_inputs(node).into_iter().flatten().collect();
+    let graph = lowering.graph();
+    let values: Vec<ValueId> = graph.node_inputs(node).into_iter().flatten().collect();
+    if let ([value], Expr::Cast(to, from)) = (values.as_slice(), expr)
+        && **from == Expr::Arg(0)
+        && to.is_float()
+        && graph.value(*value).ty.dtype.is_float()
+    {
+        let (view, output) = (lowering.view(*value)?, lowering.output(node, 0)?);
+        lowering.alias(output, view);
+        return Ok(());
+    }
     let (expr, inputs) = arguments(lowering, expr, &values, 0)?;
     let output = lowering.output(node, 0)?;
     let output = lowering.place(output)?;

@@ -35,6 +35,7 @@ mod states;
 mod term;
 mod unflatten;
 mod views;
+mod widen;
 
 pub use manager::{
     Histogram, MAX_NOTES, Note, Pass, PassError, PassRecord, PipelineError, Report, histogram, run_passes,
@@ -44,7 +45,8 @@ use qwenc_ir::Graph;
 
 /// All passes in the order they run.
 static PIPELINE: &[Pass] = &[
-    // Clean: what is known at compile time, and what does nothing.
+    // Clean: the width of floats, what is known at compile time, and what does nothing.
+    widen::PASS,
     views::PASS,
     fold::PASS,
     views::PASS,

@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses its own part of this module")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+pub mod verify;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -21,9 +23,10 @@ pub fn model(dialect: &str) -> PathBuf {
     root().join("models/tiny").join(dialect)
 }
 
-/// A golden file of the tiny model.
+/// A golden file of the tiny model, or of another one as `<folder>/<name>`.
 pub fn golden(name: &str) -> PathBuf {
-    root().join("golden/tiny").join(format!("{name}.safetensors"))
+    let (folder, name) = name.split_once('/').unwrap_or(("tiny", name));
+    root().join("golden").join(folder).join(format!("{name}.safetensors"))
 }
 
 /// Every file below a folder, by its path in it.

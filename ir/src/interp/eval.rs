@@ -123,13 +123,25 @@ pub fn eval_op_within(
     bindings: &Bindings,
     limits: Limits,
 ) -> Result<Vec<HostTensor>> {
-    let op = op.try_map_dims(|dim| dim.eval(bindings).map(Dim::constant))?;
+    let op = floats_as_f32(op.try_map_dims(|dim| dim.eval(bindings).map(Dim::constant))?);
     let types: Vec<Option<ValueType>> = inputs.iter().map(|input| input.map(concrete_type)).collect();
     let types: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
     let shapes =
         infer(&op, &types)?.iter().map(|ty| checked_shape(ty, limits)).collect::<Result<Vec<_>>>()?;
     let results = compute(&op, Args(inputs), &shapes)?;
     shapes.into_iter().zip(results).map(|(shape, data)| Ok(HostTensor::new(shape, data)?)).collect()
+}
+
+/// Tensors here have no other float type.
+fn floats_as_f32(op: Op) -> Op {
+    match op {
+        Op::Elementwise(expr) => Op::Elementwise(expr.floats_as_f32()),
+        Op::Linear(mut attrs) => {
+            attrs.epilogue = attrs.epilogue.map(|expr| expr.floats_as_f32());
+            Op::Linear(attrs)
+        }
+        other => other,
+    }
 }
 
 fn concrete_type(tensor: &HostTensor) -> ValueType {
