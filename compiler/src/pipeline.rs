@@ -18,8 +18,9 @@ use crate::model::assets::{self, Asset, AssetError};
 use crate::model::config::ModelConfig;
 use crate::model::decoder::is_state;
 use crate::model::entries::{self, DecoderSizes, Entries, LOGITS};
-use crate::model::files::locate;
+use crate::model::files::{ModelFiles, locate};
 use crate::model::load::{GivenSizes, Loaded, load};
+use crate::model::variant::Variants;
 use crate::passes::{self, PassRecord};
 use crate::schedule::{Assembled, EntryPlan, WeightBuffer, assemble, weight_specs};
 
@@ -29,8 +30,8 @@ pub const GOLDEN_FILE: &str = "golden.safetensors";
 /// What to compile, and for what sizes.
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
-    /// Suffix of hub files, such as `q4`.
-    pub variant: Option<String>,
+    /// Which files of a hub folder.
+    pub variants: Variants,
     /// Keep to the one graph even when it lies in a model's folder.
     pub only: bool,
     /// Sizes that the user gives.
@@ -44,7 +45,7 @@ pub struct CompileOptions {
 impl Default for CompileOptions {
     fn default() -> Self {
         Self {
-            variant: None,
+            variants: Variants::default(),
             only: false,
             given: GivenSizes::default(),
             sizes: DecoderSizes { max_context: 4096, prefill_chunk: 512 },
@@ -59,6 +60,8 @@ pub trait Observer {
     fn stage(&mut self, _name: &'static str) {}
     /// A stage is over.
     fn stage_done(&mut self, _name: &'static str, _elapsed: Duration) {}
+    /// Which files make up the model.
+    fn located(&mut self, _files: &ModelFiles) {}
     /// The graph as imported.
     fn imported(&mut self, _graph: &Graph) {}
     /// A pass has run.
@@ -118,7 +121,8 @@ pub fn compile_to(
     options: &CompileOptions,
     observer: &mut dyn Observer,
 ) -> Result<Compiled, CompileError> {
-    let files = locate(input, options.variant.as_deref(), options.only)?;
+    let files = locate(input, &options.variants, options.only)?;
+    observer.located(&files);
     let mut loaded = timed(observer, "import", |_| load(&files, &options.given, options.sizes))?;
     if let Some(path) = &options.golden {
         loaded.assets.push(golden(path)?);

@@ -8,6 +8,7 @@ use std::path::Path;
 use qwenc::model::entries::DecoderSizes;
 use qwenc::model::files::locate;
 use qwenc::model::load::{GivenSizes, load};
+use qwenc::model::variant::Variants;
 use qwenc::passes::{histogram, run_all};
 use qwenc_ir::interp::{HostTensor, Values, inputs_by_name, run};
 use qwenc_ir::{Bindings, DType, Graph, text};
@@ -20,7 +21,7 @@ const ORDINARY_IDS: u64 = 500;
 /// A decoder as imported (with its embedding), and after all passes.
 fn compiled(dialect: &str) -> (Graph, Graph) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny").join(dialect);
-    let files = locate(&folder, None, false).unwrap();
+    let files = locate(&folder, &Variants::default(), false).unwrap();
     let before = load(&files, &GivenSizes::default(), SIZES).unwrap().graph;
     let mut after = before.clone();
     run_all(&mut after, &mut |_, _| {}).unwrap();

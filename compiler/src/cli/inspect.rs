@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::ModelArgs;
 use super::out::{self, say};
+use crate::model::files::ModelFiles;
 use crate::passes::{PassRecord, histogram};
 use crate::pipeline::{Observer, analyze};
 
@@ -64,6 +65,8 @@ fn inspect_bundle(folder: &Path, args: &InspectArgs) -> miette::Result<()> {
 /// Collects what the passes did.
 #[derive(Default)]
 struct PassLog {
+    /// What each file of the model is, and its path.
+    files: Vec<(&'static str, String)>,
     imported: BTreeMap<&'static str, usize>,
     rows: Vec<PassRow>,
 }
@@ -79,6 +82,11 @@ struct PassRow {
 }
 
 impl Observer for PassLog {
+    fn located(&mut self, files: &ModelFiles) {
+        let named = files.parts().into_iter().map(|(part, path)| (part, path.display().to_string()));
+        self.files = named.collect();
+    }
+
     fn imported(&mut self, graph: &Graph) {
         self.imported = histogram(graph);
     }
@@ -111,9 +119,14 @@ fn inspect_model(args: &InspectArgs) -> miette::Result<()> {
         let compiled = outcome?;
         let facts = BundleFacts::new(&compiled.manifest, &compiled.assembled.schedule);
         let passes: Vec<Value> = log.rows.iter().map(PassRow::value).collect();
-        let value = json!({ "imported": log.imported, "passes": passes, "bundle": facts.value() });
+        let files: BTreeMap<_, _> = log.files.into_iter().collect();
+        let value =
+            json!({ "files": files, "imported": log.imported, "passes": passes, "bundle": facts.value() });
         say!("{}", serde_json::to_string_pretty(&value).into_diagnostic()?);
         return Ok(());
+    }
+    for (part, path) in &log.files {
+        say!("{part}: {path}");
     }
     say!("operators as imported: {}", counts(&log.imported));
     say!("\npasses");

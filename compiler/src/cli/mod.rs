@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::model::entries::DecoderSizes;
 use crate::model::load::GivenSizes;
+use crate::model::variant::Variants;
 use crate::pipeline::CompileOptions;
 
 /// Compile ONNX models ahead of time to WGSL, a schedule and packed weights, and replay them on WebGPU.
@@ -43,9 +44,10 @@ enum Command {
 struct ModelArgs {
     /// An .onnx file or a model folder
     input: PathBuf,
-    /// Suffix of the model's files in a hub folder, such as q4 or fp16
-    #[arg(long)]
-    variant: Option<String>,
+    /// Which files of a hub folder: fp32, fp16, q8, q4, q4f16 or another suffix, for all parts or for each, as in
+    /// decoder=q4,embed=fp16
+    #[arg(long = "variant", value_name = "VARIANT")]
+    variants: Option<Variants>,
     /// Compile only the given graph, even when it lies in a model's folder
     #[arg(long)]
     only: bool,
@@ -67,7 +69,7 @@ impl ModelArgs {
     fn options(&self) -> CompileOptions {
         let max_context = self.max_context as usize;
         CompileOptions {
-            variant: self.variant.clone(),
+            variants: self.variants.clone().unwrap_or_default(),
             only: self.only,
             given: GivenSizes { fixed: self.dims.clone(), bounds: self.bounds.clone() },
             sizes: DecoderSizes {

@@ -1,13 +1,16 @@
 //! Finding the parts of a model: which ONNX files make up the model that a path means.
 //!
 //! Three layouts are known, by what lies on disk:
-//! - *hub*: `onnx/decoder_model_merged<variant>.onnx`, `onnx/embed_tokens<variant>.onnx`, configuration beside `onnx/`;
+//! - *hub*: `onnx/decoder_model_merged<variant>.onnx`, `onnx/embed_tokens<variant>.onnx`, configuration beside `onnx/`
+//!   ([`super::variant`]);
 //! - *mobius*: `decoder/model.onnx`, `embedding/model.onnx`, `vision_encoder/model.onnx`;
 //! - *genai*: `model.onnx` with `genai_config.json`, the embedding inside.
 //!
 //! Anything else is a single graph.
 
 use std::path::{Path, PathBuf};
+
+use super::variant::{HubFolder, Variants, part_of};
 
 /// The model's parts on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,19 @@ pub enum ModelFiles {
     },
     /// One graph, whatever it computes.
     Single(PathBuf),
+}
+
+impl ModelFiles {
+    /// The files with what each of them is.
+    pub fn parts(&self) -> Vec<(&'static str, &Path)> {
+        match self {
+            Self::Single(path) => vec![("graph", path)],
+            Self::Decoder { decoder, embedding, .. } => {
+                let embedding = embedding.as_deref().map(|path| ("embedding", path));
+                [("decoder", decoder.as_path())].into_iter().chain(embedding).collect()
+            }
+        }
+    }
 }
 
 /// A path means no model.
@@ -50,6 +66,26 @@ pub enum LocateError {
         /// File names.
         found: Vec<String>,
     },
+    /// A part in several variants, none of them the plain one.
+    #[error("`{folder}` holds the decoder in several variants: choose one of {} with --variant", .found.join(", "))]
+    Variants {
+        /// The folder.
+        folder: PathBuf,
+        /// The variants.
+        found: Vec<String>,
+    },
+    /// A part is not there in the variant that was asked for.
+    #[error("`{folder}` has no {part} in variant `{wanted}`{}", there(.found))]
+    NoVariant {
+        /// The folder.
+        folder: PathBuf,
+        /// The part.
+        part: &'static str,
+        /// What was asked for.
+        wanted: String,
+        /// What is there.
+        found: Vec<String>,
+    },
     /// The folder cannot be read.
     #[error("`{folder}` cannot be read: {message}")]
     Unreadable {
@@ -60,33 +96,34 @@ pub enum LocateError {
     },
 }
 
-/// Finds the model that `path` means. `variant` is the suffix of hub files (`q4`, `fp16`, ...); `only` keeps to the one
-/// graph even when it lies in a model's folder.
-pub fn locate(path: &Path, variant: Option<&str>, only: bool) -> Result<ModelFiles, LocateError> {
+fn there(found: &[String]) -> String {
+    if found.is_empty() { String::new() } else { format!(", only in {}", found.join(", ")) }
+}
+
+/// Finds the model that `path` means. `variants` says which files of a hub folder; `only` keeps to the one graph even
+/// when it lies in a model's folder.
+pub fn locate(path: &Path, variants: &Variants, only: bool) -> Result<ModelFiles, LocateError> {
     if !path.exists() {
         return Err(LocateError::Missing(path.to_path_buf()));
     }
     if path.is_dir() {
-        return locate_folder(path, variant);
+        return locate_folder(path, variants);
     }
     if only {
         return Ok(ModelFiles::Single(path.to_path_buf()));
     }
-    Ok(enclosing_model(path).unwrap_or_else(|| ModelFiles::Single(path.to_path_buf())))
+    Ok(enclosing_model(path, variants)?.unwrap_or_else(|| ModelFiles::Single(path.to_path_buf())))
 }
 
 fn existing(path: PathBuf) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-fn hub(root: &Path, variant: Option<&str>) -> Option<ModelFiles> {
-    let suffix = variant.map(|v| format!("_{v}")).unwrap_or_default();
-    let file = |stem: &str| existing(root.join("onnx").join(format!("{stem}{suffix}.onnx")));
-    Some(ModelFiles::Decoder {
-        root: root.to_path_buf(),
-        decoder: file("decoder_model_merged")?,
-        embedding: file("embed_tokens"),
-    })
+/// `None` when the folder is no hub's.
+fn hub(root: &Path, variants: &Variants) -> Result<Option<ModelFiles>, LocateError> {
+    let Some(folder) = HubFolder::open(root) else { return Ok(None) };
+    let (decoder, embedding) = folder.choose(variants)?;
+    Ok(Some(ModelFiles::Decoder { root: root.to_path_buf(), decoder, embedding }))
 }
 
 fn mobius(root: &Path) -> Option<ModelFiles> {
@@ -103,11 +140,11 @@ fn genai(root: &Path) -> Option<ModelFiles> {
     Some(ModelFiles::Decoder { root: root.to_path_buf(), decoder, embedding: None })
 }
 
-fn locate_folder(folder: &Path, variant: Option<&str>) -> Result<ModelFiles, LocateError> {
-    if let Some(found) = hub(folder, variant) {
+fn locate_folder(folder: &Path, variants: &Variants) -> Result<ModelFiles, LocateError> {
+    if let Some(found) = hub(folder, variants)? {
         return Ok(found);
     }
-    if variant.is_none()
+    if variants.is_empty()
         && let Some(found) = mobius(folder).or_else(|| genai(folder))
     {
         return Ok(found);
@@ -125,10 +162,10 @@ fn locate_folder(folder: &Path, variant: Option<&str>) -> Result<ModelFiles, Loc
     }
     graphs.sort();
     match graphs.as_slice() {
-        [one] if variant.is_none() => Ok(ModelFiles::Single(one.clone())),
+        [one] if variants.is_empty() => Ok(ModelFiles::Single(one.clone())),
         [] | [_] => Err(LocateError::NoModel {
             folder: folder.to_path_buf(),
-            wanted: variant.map(|v| format!(" in variant `{v}`")).unwrap_or_default(),
+            wanted: if variants.is_empty() { String::new() } else { format!(" in variant `{variants}`") },
         }),
         several => Err(LocateError::Ambiguous {
             folder: folder.to_path_buf(),
@@ -140,27 +177,28 @@ fn locate_folder(folder: &Path, variant: Option<&str>) -> Result<ModelFiles, Loc
     }
 }
 
-/// The model that a decoder's or embedding's file belongs to.
-fn enclosing_model(file: &Path) -> Option<ModelFiles> {
-    let folder = file.parent()?;
+/// The model that a decoder's or embedding's file belongs to. In a hub folder the file says its part's variant, and
+/// an embedding's file the decoder's too, unless the user does.
+fn enclosing_model(file: &Path, variants: &Variants) -> Result<Option<ModelFiles>, LocateError> {
+    let Some(folder) = file.parent() else { return Ok(None) };
     let root = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let above = match root.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
         None => root,
     };
-    let stem = file.file_stem()?.to_string_lossy();
-    let hub_variant = ["decoder_model_merged", "embed_tokens"]
-        .into_iter()
-        .find_map(|name| stem.strip_prefix(name))
-        .map(|suffix| suffix.strip_prefix('_'));
-    let candidates = [hub_variant.and_then(|variant| hub(above, variant)), mobius(above), genai(root)];
-    candidates.into_iter().flatten().find(|found| match found {
+    let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let hub = match part_of(&name) {
+        Some((part, variant)) => hub(above, &variants.clone().for_file(part, variant))?,
+        None => None,
+    };
+    let candidates = [hub, mobius(above), genai(root)];
+    Ok(candidates.into_iter().flatten().find(|found| match found {
         ModelFiles::Decoder { decoder, embedding, .. } => {
             same_file(decoder, file) || embedding.as_deref().is_some_and(|path| same_file(path, file))
         }
         ModelFiles::Single(_) => false,
-    })
+    }))
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {
@@ -191,18 +229,22 @@ mod tests {
                 "onnx/embed_tokens.onnx",
             ],
         );
-        let Ok(ModelFiles::Decoder { decoder, embedding, .. }) = locate(root, None, false) else { panic!() };
+        let none = Variants::default();
+        let Ok(ModelFiles::Decoder { decoder, embedding, .. }) = locate(root, &none, false) else { panic!() };
         assert!(decoder.ends_with("decoder_model_merged.onnx") && embedding.is_some());
-        let Ok(ModelFiles::Decoder { decoder, embedding, .. }) = locate(root, Some("q4"), false) else {
-            panic!()
-        };
-        assert!(decoder.ends_with("decoder_model_merged_q4.onnx") && embedding.is_none());
-        assert!(matches!(locate(root, Some("fp16"), false), Err(LocateError::NoModel { .. })));
+        let q4 = "q4".parse().unwrap();
+        let Ok(ModelFiles::Decoder { decoder, embedding, .. }) = locate(root, &q4, false) else { panic!() };
+        assert!(decoder.ends_with("decoder_model_merged_q4.onnx"));
+        assert!(embedding.unwrap().ends_with("embed_tokens.onnx"));
+        let f16 = "fp16".parse().unwrap();
+        assert!(matches!(locate(root, &f16, false), Err(LocateError::NoVariant { .. })));
 
         let dir = tempfile::tempdir().unwrap();
         touch(dir.path(), &["decoder/model.onnx", "embedding/model.onnx", "genai_config.json"]);
-        let Ok(ModelFiles::Decoder { decoder, .. }) = locate(dir.path(), None, false) else { panic!() };
+        let Ok(ModelFiles::Decoder { decoder, .. }) = locate(dir.path(), &none, false) else { panic!() };
         assert!(decoder.ends_with("decoder/model.onnx"));
+        let error = locate(dir.path(), &q4, false).unwrap_err().to_string();
+        assert!(error.contains("in variant `q4`"), "{error}");
     }
 
     #[test]
@@ -210,19 +252,38 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         touch(dir.path(), &["decoder/model.onnx", "embedding/model.onnx"]);
         let file = dir.path().join("decoder/model.onnx");
-        assert!(matches!(locate(&file, None, false), Ok(ModelFiles::Decoder { .. })));
-        assert_eq!(locate(&file, None, true), Ok(ModelFiles::Single(file)));
+        let none = Variants::default();
+        assert!(matches!(locate(&file, &none, false), Ok(ModelFiles::Decoder { .. })));
+        assert_eq!(locate(&file, &none, true), Ok(ModelFiles::Single(file)));
+    }
+
+    #[test]
+    fn a_hub_file_says_its_variant() {
+        let dir = tempfile::tempdir().unwrap();
+        let names =
+            ["decoder_model_merged_q4.onnx", "decoder_model_merged_fp16.onnx", "embed_tokens_q4.onnx"];
+        touch(dir.path(), &names.map(|name| format!("onnx/{name}")).each_ref().map(String::as_str));
+        for (file, decoder_file) in [(names[0], names[0]), (names[1], names[1]), (names[2], names[0])] {
+            let file = dir.path().join("onnx").join(file);
+            let Ok(ModelFiles::Decoder { decoder, embedding, .. }) =
+                locate(&file, &Variants::default(), false)
+            else {
+                panic!("{}", file.display())
+            };
+            assert!(decoder.ends_with(decoder_file) && embedding.unwrap().ends_with(names[2]));
+        }
     }
 
     #[test]
     fn folders_without_a_clear_graph_are_errors() {
+        let none = Variants::default();
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(locate(&dir.path().join("nothing"), None, false), Err(LocateError::Missing(_))));
-        assert!(matches!(locate(dir.path(), None, false), Err(LocateError::NoModel { .. })));
+        assert!(matches!(locate(&dir.path().join("nothing"), &none, false), Err(LocateError::Missing(_))));
+        assert!(matches!(locate(dir.path(), &none, false), Err(LocateError::NoModel { .. })));
         touch(dir.path(), &["a.onnx"]);
-        assert!(matches!(locate(dir.path(), None, false), Ok(ModelFiles::Single(_))));
+        assert!(matches!(locate(dir.path(), &none, false), Ok(ModelFiles::Single(_))));
         touch(dir.path(), &["b.onnx"]);
-        let error = locate(dir.path(), None, false).unwrap_err().to_string();
+        let error = locate(dir.path(), &none, false).unwrap_err().to_string();
         assert!(error.contains("a.onnx, b.onnx"), "{error}");
     }
 }

@@ -8,3 +8,4 @@ pub mod entries;
 pub mod files;
 pub mod load;
 pub mod transform;
+pub mod variant;
