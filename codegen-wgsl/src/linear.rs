@@ -7,7 +7,8 @@ use crate::checks::Checks;
 use crate::indexing::{broadcast, collapse_rows, in_vec4, split_index, strs};
 use crate::kernel::{Bindings, CodegenError, Operand, Symbols};
 use crate::view::{Elem, View};
-use crate::weight::{Weight, WeightFormat};
+use crate::weight::Weight;
+use crate::weight_read::{BoundWeight, Grain};
 use crate::wgsl_expr::{self, Argument};
 use crate::wgsl_math::MathLibrary;
 
@@ -51,12 +52,14 @@ pub struct Epilogue {
 pub(crate) struct Layer {
     /// Columns of x.
     pub(crate) k: u32,
-    /// `vec4`s in a row of the weight.
+    /// `vec4`s that hold a row of x.
     pub(crate) k4: u32,
     /// Columns of the output.
     pub(crate) n: u32,
     /// Rows of the weight that make one output.
     pub(crate) per_output: u32,
+    /// Rows of the weight.
+    pub(crate) weight_rows: u32,
     /// Number of rows of x.
     pub(crate) rows: Dim,
     x: View,
@@ -77,9 +80,6 @@ impl Layer {
         let weight_rows =
             n.checked_mul(per_output).ok_or_else(|| checks.fail(format!("{n} pairs of rows")))?;
         params.weight.check(checks, weight_rows, k)?;
-        if params.weight.format != WeightFormat::F32 {
-            return Err(checks.fail(format!("weights of {:?}", params.weight.format)));
-        }
         let leading = &params.output.shape[..params.output.rank() - 1];
         if params.x.elem != Elem::F32 || params.x.shape[..params.x.rank() - 1] != *leading {
             return Err(checks.fail("x must be f32 with the leading axes of the output"));
@@ -98,11 +98,16 @@ impl Layer {
             return Err(checks.fail("no views"));
         };
         let rows = qwenc_ir::dim::product(leading);
-        Ok(Self { k, k4, n, per_output, rows, x, output, extras: merged.collect() })
+        Ok(Self { k, k4, n, per_output, weight_rows, rows, x, output, extras: merged.collect() })
     }
 
-    /// Binds all operands, reading as `vec4` what is aligned.
-    pub(crate) fn bind(&self, params: &LinearParams) -> BoundLayer {
+    /// Binds all operands, reading as `vec4` what is aligned, and the weight by `grain`.
+    pub(crate) fn bind(
+        &self,
+        checks: Checks,
+        params: &LinearParams,
+        grain: Grain,
+    ) -> Result<BoundLayer, CodegenError> {
         let norm = params.norm.as_ref().map(|norm| &norm.weight);
         let keys: Vec<_> = [&self.output, &self.x, &params.weight.values]
             .into_iter()
@@ -116,11 +121,9 @@ impl Layer {
         let output = bindings.write(&self.output);
         let x = Vector::bind(&mut bindings, &self.x, vector(&self.x));
         let norm = norm.map(|view| Vector::bind(&mut bindings, view, vector(view)));
-        // The weight is always packed for this; it lies in an allocation of its own.
-        let packed = in_vec4(&params.weight.values).unwrap_or_else(|| params.weight.values.clone());
-        let weight = bindings.read_as(&packed, "vec4<f32>");
+        let weight = BoundWeight::bind(checks, &mut bindings, &params.weight, self.k, grain)?;
         let extras = self.extras.iter().map(|view| bindings.read(view)).collect();
-        BoundLayer { bindings, output, x, norm, weight, extras }
+        Ok(BoundLayer { bindings, output, x, norm, weight, extras })
     }
 }
 
@@ -140,20 +143,25 @@ impl Vector {
     }
 
     /// The body of a WGSL function of `q` (and the names in `leading`) that gives elements 4q to 4q+3 of the last axis,
-    /// which has `k` of them; zeros beyond. `q` must be below `ceil(k / 4)`.
-    pub(crate) fn body(&self, symbols: &Symbols, leading: &[&str], k: u32) -> String {
+    /// which has `k` of them; zeros beyond. `q` must be below `vectors`, which is at least `ceil(k / 4)`.
+    pub(crate) fn body(&self, symbols: &Symbols, leading: &[&str], k: u32, vectors: u32) -> String {
+        let (k4, beyond) = (k.div_ceil(4), vectors > k.div_ceil(4));
         let at = |index: &str| {
             let mut indices = leading.to_vec();
             indices.push(index);
             self.operand.at(symbols, &indices)
         };
+        if self.packed && beyond {
+            let last = at(&format!("min(q, {}u)", k4 - 1));
+            return format!("    return select(vec4<f32>(), {last}, q < {k4}u);\n");
+        }
         if self.packed {
             return format!("    return {};\n", at("q"));
         }
         let element = |lane: u32| {
             let index = if lane == 0 { "4u * q".to_string() } else { format!("4u * q + {lane}u") };
-            // Only the last vector can reach past the end.
-            if lane == 0 || k.is_multiple_of(4) {
+            // Only vectors from the last on can reach past the end.
+            if !beyond && (lane == 0 || k.is_multiple_of(4)) {
                 return at(&index);
             }
             format!("select(0.0, {}, {index} < {k}u)", at(&format!("min({index}, {}u)", k - 1)))
@@ -169,7 +177,7 @@ pub(crate) struct BoundLayer {
     pub(crate) output: Operand,
     pub(crate) x: Vector,
     pub(crate) norm: Option<Vector>,
-    pub(crate) weight: Operand,
+    pub(crate) weight: BoundWeight,
     pub(crate) extras: Vec<Operand>,
 }
 

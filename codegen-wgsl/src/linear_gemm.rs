@@ -7,6 +7,7 @@ use crate::checks::{Checks, render};
 use crate::indexing::{describe, strs};
 use crate::kernel::{CodegenError, Kernel, Symbols};
 use crate::linear::{Layer, LinearParams};
+use crate::weight_read::Grain;
 use crate::wgsl_math::MathLibrary;
 
 const FAMILY: &str = "linear_gemm";
@@ -21,14 +22,15 @@ struct Source {
     k4: u32,
     n: u32,
     weight_rows: u32,
+    weight: String,
     glu: bool,
     declarations: String,
     functions: String,
     m_count: String,
     x_split: String,
     x_body: String,
-    weight: String,
-    weight_offset: String,
+    weight_functions: String,
+    weight_body: String,
     store: String,
     /// Outputs that four accumulated columns make.
     values: Vec<String>,
@@ -41,7 +43,7 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
         return Err(checks.fail("a norm in front; run it as a kernel of its own"));
     }
     let layer = Layer::new(checks, params)?;
-    let bound = layer.bind(params);
+    let bound = layer.bind(checks, params, Grain::Vector)?;
     let mut library = MathLibrary::default();
     let store = bound.store(checks, symbols, params, &mut library)?;
     let values = match params.glu {
@@ -51,25 +53,25 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
             .to_vec(),
     };
     let (x_split, row) = bound.row(symbols);
-    let weight_rows = layer.n * layer.per_output;
-    let offset = &bound.weight.view.offset;
     let source = Source {
         rows: describe(std::slice::from_ref(&layer.rows)).trim_matches(['[', ']']).to_string(),
         k: layer.k,
         k4: layer.k4,
         n: layer.n,
-        weight_rows,
+        weight_rows: layer.weight_rows,
+        weight: bound.weight.describe(),
         glu: params.glu.is_some(),
         declarations: bound.bindings.declarations(),
         functions: library.text(),
         m_count: symbols.wgsl(&layer.rows),
         x_split,
-        x_body: bound.x.body(symbols, &strs(&row), layer.k),
-        weight: bound.weight.var.clone(),
-        weight_offset: if offset.is(0) { String::new() } else { format!("{} + ", symbols.wgsl(offset)) },
+        x_body: bound.x.body(symbols, &strs(&row), layer.k, layer.k4),
+        weight_functions: bound.weight.functions(symbols),
+        weight_body: bound.weight.vector(symbols),
         store,
         values,
     };
-    let workgroups = [Dim::from(weight_rows).ceil_div(TILE), layer.rows.ceil_div(TILE), Dim::constant(1)];
+    let workgroups =
+        [Dim::from(layer.weight_rows).ceil_div(TILE), layer.rows.ceil_div(TILE), Dim::constant(1)];
     bound.bindings.finish(FAMILY, symbols, render(FAMILY, &source)?, [256, 1, 1], workgroups)
 }

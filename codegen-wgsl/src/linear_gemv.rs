@@ -9,8 +9,10 @@ use qwenc_ir::Dim;
 use crate::checks::{Checks, render};
 use crate::indexing::halves;
 use crate::kernel::{CodegenError, Kernel, Symbols, grid_1d};
-use crate::linear::{Layer, LinearParams};
+use crate::linear::{BoundLayer, Layer, LinearParams};
 use crate::view::Elem;
+use crate::weight::WeightFormat;
+use crate::weight_read::Grain;
 use crate::wgsl_math::MathLibrary;
 
 const FAMILY: &str = "linear_gemv";
@@ -24,17 +26,28 @@ struct Geometry {
     groups: u32,
     /// Outputs of a group; at most `lanes`.
     rows: u32,
-    /// Vectors that a lane reads in one turn of the loop.
+    /// Units of the weight that a lane reads of each row in one turn of the loop.
     unroll: u32,
 }
 
 impl Geometry {
-    fn choose(k4: u32, n: u32, per_output: u32) -> Self {
+    /// For rows of `units` units of the weight.
+    fn choose(format: WeightFormat, units: u32, n: u32, per_output: u32) -> Self {
         // Few outputs want many lanes each, to keep the whole device busy; many outputs want rows that share x.
         let lanes = if n < 2048 { 64 } else { 32 };
-        let lanes = lanes.min(k4.next_power_of_two()).max(4);
-        let rows = if n >= 16384 && per_output == 1 { 2 } else { 1 };
-        Self { lanes, groups: 128 / lanes, rows, unroll: 4 }
+        let lanes = lanes.min(units.next_power_of_two()).max(4);
+        if format == WeightFormat::F32 {
+            let rows = if n >= 16384 && per_output == 1 { 2 } else { 1 };
+            return Self { lanes, groups: 128 / lanes, rows, unroll: 4 };
+        }
+        // The smaller the weight, the larger the part of x in what is read: more rows share it. Rows have few units, so
+        // that the loop is unrolled only as far as they go.
+        let rows = match (n, per_output) {
+            (16384.., 1) => 4,
+            (4096.., 1) | (16384.., _) => 2,
+            _ => 1,
+        };
+        Self { lanes, groups: 128 / lanes, rows, unroll: (units / lanes).clamp(1, 4) }
     }
 
     const fn size(self) -> u32 {
@@ -46,9 +59,9 @@ impl Geometry {
 #[template(path = "linear_gemv.wgsl", escape = "none")]
 struct Source {
     k: u32,
-    k4: u32,
     n: u32,
-    weight_rows: u32,
+    weight: String,
+    read: String,
     per_output: u32,
     glu: bool,
     norm: bool,
@@ -59,6 +72,10 @@ struct Source {
     accs: u32,
     /// Sums of a group: its dot products, and the sum of squares.
     slots: u32,
+    /// The index of a unit in its row.
+    index: &'static str,
+    /// Units of a row.
+    units: u32,
     /// Unrolled turns of the loop.
     full: u32,
     declarations: String,
@@ -67,28 +84,15 @@ struct Source {
     norm_body: Option<String>,
     store: String,
     first: String,
-    weight: String,
-    weight_offset: String,
-    h: &'static str,
+    weight_functions: String,
+    /// For each dot product, statements that say where its row of the weight starts.
+    starts: Vec<String>,
+    /// Statements of an unrolled turn, for each unit of it.
+    turns: Vec<String>,
+    /// Statements of a turn that is not unrolled.
+    last_turn: String,
     plain: String,
     scaled: String,
-}
-
-impl Source {
-    /// The index of the first vector of the weight's row behind an accumulator.
-    fn row_start(&self, acc: &u32) -> String {
-        let output = match acc / self.per_output {
-            0 => "first".to_string(),
-            index => format!("first + {index}u"),
-        };
-        let output = format!("min({output}, {}u)", self.n - 1);
-        let row = match (self.glu, acc % 2) {
-            (false, _) => output,
-            (true, 0) => format!("2u * {output}"),
-            (true, _) => format!("(2u * {output} + 1u)"),
-        };
-        format!("{row} * {}u{}", self.k4, self.weight_offset)
-    }
 }
 
 /// The layer for one row: all leading axes of `params.x` are 1 (its offset may depend on symbols).
@@ -102,11 +106,14 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
     if let Some(norm) = &params.norm {
         checks.expect("the norm's weight", &norm.weight, Elem::F32, &[&columns])?;
     }
-    let bound = layer.bind(params);
+    let bound = layer.bind(checks, params, Grain::Unit)?;
     let mut library = MathLibrary::default();
     let store = bound.store(checks, symbols, params, &mut library)?;
 
-    let g = Geometry::choose(layer.k4, layer.n, layer.per_output);
+    let format = params.weight.format;
+    let units = layer.k4.div_ceil(format.unit_vectors());
+    let vectors = units * format.unit_vectors();
+    let g = Geometry::choose(format, units, layer.n, layer.per_output);
     let accs = g.rows * layer.per_output;
     let mut result = |scale: &str| match params.glu {
         None => format!("partial[at]{scale}"),
@@ -117,12 +124,17 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
     };
     let (plain, scaled) = (result(""), result(" * scale"));
     let (workgroups, workgroup) = grid_1d(symbols, &Dim::from(layer.n.div_ceil(g.groups * g.rows)), "wid");
-    let offset = &bound.weight.view.offset;
+    let index = if format == WeightFormat::F32 { "q" } else { "u" };
+    let turn = |suffix: &str| turn(&bound, accs, &format!("{index}{suffix}"), suffix);
     let source = Source {
         k: layer.k,
-        k4: layer.k4,
         n: layer.n,
-        weight_rows: layer.n * layer.per_output,
+        weight: bound.weight.describe(),
+        read: if format == WeightFormat::F32 {
+            "as vec4".into()
+        } else {
+            format!("by {} elements", format.unit())
+        },
         per_output: layer.per_output,
         glu: params.glu.is_some(),
         norm: params.norm.is_some(),
@@ -131,20 +143,75 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
         halves: halves(g.lanes),
         accs,
         slots: accs + u32::from(params.norm.is_some()),
-        full: layer.k4 / (g.lanes * g.unroll),
+        index,
+        units,
+        full: units / (g.lanes * g.unroll),
         declarations: bound.bindings.declarations(),
         functions: library.text(),
-        x_body: bound.x.body(symbols, &[], layer.k),
-        norm_body: bound.norm.as_ref().map(|norm| norm.body(symbols, &[], layer.k)),
+        weight_functions: bound.weight.functions(symbols) + &bound.weight.unit_function(),
+        x_body: bound.x.body(symbols, &[], layer.k, vectors),
+        norm_body: bound.norm.as_ref().map(|norm| norm.body(symbols, &[], layer.k, vectors)),
         store,
         first: first_output(&workgroup, g),
-        weight: bound.weight.var.clone(),
-        weight_offset: if offset.is(0) { String::new() } else { format!(" + {}", symbols.wgsl(offset)) },
-        h: if params.norm.is_some() { "h" } else { "x" },
+        starts: (0..accs).map(|acc| starts(&bound, symbols, &layer, acc)).collect(),
+        turns: (0..g.unroll)
+            .map(|part| {
+                let at = format!("i * {}u + lane", g.unroll * g.lanes);
+                let at = if part == 0 { at } else { format!("{at} + {}u", part * g.lanes) };
+                format!("        let {index}{part} = {at};\n{}", turn(&part.to_string()))
+            })
+            .collect(),
+        last_turn: turn(""),
         plain,
         scaled,
     };
     bound.bindings.finish(FAMILY, symbols, render(FAMILY, &source)?, [g.size(), 1, 1], workgroups)
+}
+
+/// Statements that say where the row of the weight behind an accumulator starts, and where its scales do.
+fn starts(bound: &BoundLayer, symbols: &Symbols, layer: &Layer, acc: u32) -> String {
+    let output = match acc / layer.per_output {
+        0 => "first".to_string(),
+        index => format!("first + {index}u"),
+    };
+    let output = format!("min({output}, {}u)", layer.n - 1);
+    let row = match (layer.per_output, acc % 2) {
+        (1, _) => output,
+        (_, 0) => format!("2u * {output}"),
+        _ => format!("(2u * {output} + 1u)"),
+    };
+    let mut text = format!("    let w{acc} = {};", bound.weight.row_start(symbols, &row));
+    if let Some(start) = bound.weight.scale_start(&row) {
+        text += &format!("\n    let s{acc} = {start};");
+    }
+    text
+}
+
+/// Statements that take the unit `unit` of every row, and x along with it, into the sums. Names end in `suffix`.
+fn turn(bound: &BoundLayer, accs: u32, unit: &str, suffix: &str) -> String {
+    let vectors = bound.weight.format.unit_vectors();
+    let mut lines = Vec::new();
+    let mut x = Vec::new();
+    for vector in 0..vectors {
+        let (name, at) = match (vectors, vector) {
+            (1, _) => (suffix.to_string(), unit.to_string()),
+            (_, 0) => (format!("{suffix}_0"), format!("{vectors}u * {unit}")),
+            _ => (format!("{suffix}_{vector}"), format!("{vectors}u * {unit} + {vector}u")),
+        };
+        lines.push(format!("        let x{name} = x4({at});"));
+        if bound.norm.is_some() {
+            lines.push(format!("        squares = fma(x{name}, x{name}, squares);"));
+            lines.push(format!("        let h{name} = x{name} * norm4({at});"));
+            x.push(format!("h{name}"));
+        } else {
+            x.push(format!("x{name}"));
+        }
+    }
+    for acc in 0..accs {
+        let (at, scales, sum) = (format!("w{acc} + {unit}"), format!("s{acc}"), format!("acc{acc}"));
+        lines.push(format!("        {sum} = {};", bound.weight.add_unit(&at, &scales, unit, &x, &sum)));
+    }
+    lines.join("\n")
 }
 
 /// The first output of a group, as WGSL.

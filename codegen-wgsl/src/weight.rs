@@ -114,10 +114,15 @@ pub enum ZeroPoint {
 impl WeightFormat {
     /// Elements that rows are padded to a multiple of.
     pub const fn unit(self) -> usize {
+        4 * self.unit_vectors() as usize
+    }
+
+    /// Fours of elements in a unit.
+    pub(crate) const fn unit_vectors(self) -> u32 {
         match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 8,
-            Self::Quantized(_) => QUANT_UNIT,
+            Self::F32 => 1,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Quantized(_) => 4,
         }
     }
 
@@ -195,11 +200,10 @@ impl Weight {
 
     /// Holds the views to the format and to `[n, k]`.
     pub(crate) fn check(&self, checks: Checks, n: u32, k: u32) -> Result<(), CodegenError> {
-        let size = |value: u32| usize::try_from(value).map_err(|_| checks.fail(format!("{value} elements")));
-        let (n, k) = (size(n)?, size(k)?);
+        let (n, k) = (n as usize, k as usize);
         if let WeightFormat::Quantized(quant) = self.format {
             match quant.block {
-                QuantBlock::Elements(block) if block == 0 || block as usize % QUANT_UNIT != 0 => {
+                QuantBlock::Elements(block) if block == 0 || !(block as usize).is_multiple_of(QUANT_UNIT) => {
                     let message = format!("blocks of {block} elements, expected a multiple of {QUANT_UNIT}");
                     return Err(checks.fail(message));
                 }

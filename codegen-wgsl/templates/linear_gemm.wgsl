@@ -1,5 +1,5 @@
 // A linear layer of many rows: x [{{ rows }}, {{ k }}] to [{{ rows }}, {{ n }}]{% if glu %}, each from a gate row and an up row{% endif %}.
-// weight: [{{ weight_rows }}, {{ 4 * k4 }}] row-major.
+// weight: {{ weight }}.
 // A workgroup makes a tile of 64 rows by 64 rows of the weight, 32 columns of both at a time through workgroup memory;
 // an invocation makes 4 by 4 of it.
 
@@ -17,12 +17,13 @@ fn x4(m: u32, q: u32) -> vec4<f32> {
 {{ x_split }}{{ x_body -}}
 }
 
+{{ weight_functions -}}
 // Elements 4q to 4q+3 of row r of the weight; zeros outside.
 fn w4(r: u32, q: u32) -> vec4<f32> {
     if (r >= {{ weight_rows }}u || q >= {{ k4 }}u) {
         return vec4<f32>();
     }
-    return {{ weight }}[{{ weight_offset }}r * {{ k4 }}u + q];
+{{ weight_body -}}
 }
 
 {{ store }}

@@ -1,5 +1,5 @@
 // A linear layer of one row: {{ k }} inputs, {{ n }} outputs{% if glu %}, each from a gate row and an up row{% endif %}.
-// weight: [{{ weight_rows }}, {{ 4 * k4 }}] row-major, read as vec4 along a row.
+// weight: {{ weight }}, read {{ read }} along a row.
 {%- if norm %}
 // x is RMS-normalised on the way: its scale is one factor of every dot product, so that the sum of its squares is
 // gathered in the same sweep.
@@ -8,6 +8,7 @@
 
 {{ declarations }}
 {{ functions -}}
+{{ weight_functions -}}
 var<workgroup> partial: array<f32, {{ slots * g.size() }}>;
 
 // Elements 4q to 4q+3 of x.
@@ -27,38 +28,23 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let group = lid / {{ g.lanes }}u;
     let first = {{ first }};
     // Where the rows of the weight start. Outputs past the end repeat the last row, to stay inside.
-{%- for acc in 0..accs %}
-    let w{{ acc }} = {{ row_start(acc) }};
-    var acc{{ acc }} = vec4<f32>();
+{%- for start in starts %}
+{{ start }}
+    var acc{{ loop.index0 }} = vec4<f32>();
 {%- endfor %}
 {%- if norm %}
     var squares = vec4<f32>();
 {%- endif %}
 {%- if full > 0 %}
     for (var i = 0u; i < {{ full }}u; i++) {
-{%- for part in 0..g.unroll %}
-        let q{{ part }} = i * {{ g.unroll * g.lanes }}u + lane{% if part > 0 %} + {{ part * g.lanes }}u{% endif %};
-        let x{{ part }} = x4(q{{ part }});
-{%- if norm %}
-        squares = fma(x{{ part }}, x{{ part }}, squares);
-        let h{{ part }} = x{{ part }} * norm4(q{{ part }});
-{%- endif %}
-{%- for acc in 0..accs %}
-        acc{{ acc }} = fma({{ weight }}[w{{ acc }} + q{{ part }}], {{ h }}{{ part }}, acc{{ acc }});
-{%- endfor %}
+{%- for turn in turns %}
+{{ turn }}
 {%- endfor %}
     }
 {%- endif %}
-{%- if full * g.unroll * g.lanes < k4 %}
-    for (var q = {{ full * g.unroll * g.lanes }}u + lane; q < {{ k4 }}u; q += {{ g.lanes }}u) {
-        let x = x4(q);
-{%- if norm %}
-        squares = fma(x, x, squares);
-        let h = x * norm4(q);
-{%- endif %}
-{%- for acc in 0..accs %}
-        acc{{ acc }} = fma({{ weight }}[w{{ acc }} + q], {{ h }}, acc{{ acc }});
-{%- endfor %}
+{%- if full * g.unroll * g.lanes < units %}
+    for (var {{ index }} = {{ full * g.unroll * g.lanes }}u + lane; {{ index }} < {{ units }}u; {{ index }} += {{ g.lanes }}u) {
+{{ last_turn }}
     }
 {%- endif %}
 

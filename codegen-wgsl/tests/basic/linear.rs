@@ -1,7 +1,7 @@
 //! Linear layers of one and of many rows, held to the interpreter's `Linear`.
 
 use qwenc_codegen_wgsl::linear::{Epilogue, LinearParams, NormPrologue};
-use qwenc_codegen_wgsl::weight::Weight;
+use qwenc_codegen_wgsl::weight::{Weight, WeightFormat};
 use qwenc_codegen_wgsl::wgsl_expr::Argument;
 use qwenc_codegen_wgsl::{BufferKey, CodegenError, Elem, Kernel, Symbols, View, linear_gemm, linear_gemv};
 use qwenc_ir::interp::{HostTensor, eval_op};
@@ -9,58 +9,54 @@ use qwenc_ir::op::{LinearAttrs, WeightLayout};
 use qwenc_ir::{Activation, BinaryOp, DType, Dim, Expr, Op, Real, UnaryOp};
 
 use crate::device::{Device, Random, sym};
-use crate::{Symbol, Tolerance, dims, floats, gapped, hold_to, view};
-
-/// Weights in the IR's form `[N, K]`, one or a gated pair, and packed as the kernels read them.
-struct Weights {
-    plain: Vec<HostTensor>,
-    packed: HostTensor,
-}
-
-fn weights(n: usize, k: usize, pair: bool, random: &mut Random) -> Weights {
-    let plain: Vec<Vec<f32>> = (0..if pair { 2 } else { 1 }).map(|_| random.vec(n * k)).collect();
-    let padded = k.next_multiple_of(4);
-    let mut packed = Vec::new();
-    for row in 0..n {
-        for weight in &plain {
-            packed.extend_from_slice(&weight[row * k..][..k]);
-            packed.extend(vec![0.0; padded - k]);
-        }
-    }
-    let packed = HostTensor::f32([n * plain.len(), padded], packed).unwrap();
-    Weights { plain: plain.into_iter().map(|w| HostTensor::f32([n, k], w).unwrap()).collect(), packed }
-}
+use crate::{Symbol, Tolerance, dims, floats, gapped, hold_to, packed, view};
 
 /// A layer: x `[..., K]`, optional norm, optional gated pair, optional residual and scale behind.
-struct Case<'a> {
-    what: &'a str,
-    symbols: &'a [Symbol],
-    x: View,
-    output: View,
-    norm: bool,
-    glu: Option<Activation>,
+pub(crate) struct Case<'a> {
+    pub(crate) what: &'a str,
+    pub(crate) symbols: &'a [Symbol],
+    pub(crate) x: View,
+    pub(crate) output: View,
+    pub(crate) norm: bool,
+    pub(crate) glu: Option<Activation>,
     /// A residual of the output's shape, and a factor for each column.
-    epilogue: Option<(View, View)>,
+    pub(crate) epilogue: Option<(View, View)>,
 }
 
+/// Runs a layer of f32.
 fn check(case: &Case<'_>, build: impl Fn(&Symbols, &LinearParams) -> Result<Kernel, CodegenError>) {
+    check_format(case, WeightFormat::F32, 0, build);
+}
+
+/// Runs a layer whose weight has this format and lies so many words from the start of its buffers.
+pub(crate) fn check_format(
+    case: &Case<'_>,
+    format: WeightFormat,
+    offset: i64,
+    build: impl Fn(&Symbols, &LinearParams) -> Result<Kernel, CodegenError>,
+) {
     let mut random = Random::new(11);
     let width = |view: &View| view.shape.last().unwrap().as_usize().unwrap();
     let (k, n) = (width(&case.x), width(&case.output));
-    let weights = weights(n, k, case.glu.is_some(), &mut random);
-    let packed_shape: Vec<Dim> = weights.packed.shape().iter().map(|size| Dim::from(*size)).collect();
-    let weight = view(20, Elem::F32, &packed_shape);
+    let per_output = if case.glu.is_some() { 2 } else { 1 };
+    let weight = packed::random(format, (n * per_output, k), 30, offset, &mut random);
+    // As the IR has them: matrices of their own, whose rows alternate in the packed weight.
+    let plain = (0..per_output).map(|which| {
+        let rows = weight.values.chunks(k).skip(which).step_by(per_output);
+        HostTensor::f32([n, k], rows.flatten().copied().collect::<Vec<_>>()).unwrap()
+    });
     let x = floats(case.symbols, &case.x, &mut random, 1.0);
     let norm_view = view(21, Elem::F32, &[Dim::from(k)]);
     let norm = floats(case.symbols, &norm_view, &mut random, 1.0);
 
-    let mut operands = vec![(case.x.clone(), x.clone()), (weight.clone(), weights.packed.clone())];
+    let mut operands = vec![(case.x.clone(), x.clone())];
+    operands.extend(weight.operands);
     let mut inputs = vec![Some(x), None];
     if case.norm {
         operands.push((norm_view.clone(), norm.clone()));
         inputs[1] = Some(norm);
     }
-    inputs.extend(weights.plain.into_iter().map(Some));
+    inputs.extend(plain.map(Some));
     let mut extras = Vec::new();
     let expr = Expr::Arg(0).binary(BinaryOp::Mul, Expr::Arg(2)).binary(BinaryOp::Add, Expr::Arg(1));
     if let Some((residual, factor)) = &case.epilogue {
@@ -83,7 +79,7 @@ fn check(case: &Case<'_>, build: impl Fn(&Symbols, &LinearParams) -> Result<Kern
     let params = LinearParams {
         x: case.x.clone(),
         norm: case.norm.then_some(NormPrologue { weight: norm_view, eps }),
-        weight: Weight::f32(weight),
+        weight: weight.weight,
         glu: case.glu,
         epilogue: case.epilogue.as_ref().map(|_| Epilogue { expr, extras }),
         output: case.output.clone(),
@@ -94,7 +90,7 @@ fn check(case: &Case<'_>, build: impl Fn(&Symbols, &LinearParams) -> Result<Kern
     hold_to(case.what, case.symbols, &operands, &case.output, &expected[0], tolerance, |s| build(s, &params));
 }
 
-fn row(buffer: u32, width: i64) -> View {
+pub(crate) fn row(buffer: u32, width: i64) -> View {
     view(buffer, Elem::F32, &dims(&[1, 1, width]))
 }
 

@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     reason = "a test may panic, and its numbers are small"
 )]
 
@@ -10,12 +11,16 @@
 mod device;
 
 mod copy;
+mod dequantize;
 mod elementwise;
 mod functions;
 mod linear;
+mod linear_formats;
 mod matmul;
 mod norm;
+mod packed;
 mod reduce;
+mod rows;
 mod snapshots;
 
 use device::{Device, Random, on_every_gpu};
@@ -80,7 +85,7 @@ pub(crate) fn ints(symbols: &[Symbol], view: &View, random: &mut Random, low: i6
 }
 
 /// What lies in memory for a tensor.
-fn words(tensor: &HostTensor) -> Vec<u32> {
+pub(crate) fn words(tensor: &HostTensor) -> Vec<u32> {
     match tensor.data() {
         Data::F32(values) => values.iter().map(|value| value.to_bits()).collect(),
         Data::Int(_, values) => values.iter().map(|value| low_word(*value)).collect(),

@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 use qwenc_codegen_wgsl::arg_reduce::{self, ArgReduceParams};
 use qwenc_codegen_wgsl::copy::{self, CopyParams, PadParams};
 use qwenc_codegen_wgsl::cumsum::{self, CumSumParams};
+use qwenc_codegen_wgsl::dequantize::{self, DequantizeParams, Zero};
 use qwenc_codegen_wgsl::elementwise::{self, ElementwiseParams};
 use qwenc_codegen_wgsl::fill::{self, DimsParams, FillParams, RangeParams};
 use qwenc_codegen_wgsl::gather::{self, GatherParams};
@@ -11,8 +12,11 @@ use qwenc_codegen_wgsl::linear::{Epilogue, LinearParams, NormPrologue};
 use qwenc_codegen_wgsl::matmul::{self, MatMulParams};
 use qwenc_codegen_wgsl::norm::{self, NormKind, NormParams};
 use qwenc_codegen_wgsl::reduce::{self, ReduceParams};
+use qwenc_codegen_wgsl::rows::{self, RowsParams};
 use qwenc_codegen_wgsl::softmax::{self, SoftmaxParams};
-use qwenc_codegen_wgsl::weight::Weight;
+use qwenc_codegen_wgsl::weight::{
+    CodeBits, QuantBlock, QuantFormat, ScaleType, Weight, WeightFormat, ZeroPoint,
+};
 use qwenc_codegen_wgsl::wgsl_expr::Argument;
 use qwenc_codegen_wgsl::{Elem, Kernel, Symbols, View, linear_gemm, linear_gemv};
 use qwenc_ir::op::ReduceKind;
@@ -145,6 +149,65 @@ fn linear_text() {
         output: chunk(3, 2048),
     };
     assert_snapshot!("gemm_residual", text(&linear_gemm::kernel(&symbols(), &params).unwrap()));
+}
+
+/// `[n, k]` in codes of 4 bits.
+fn four_bits(n: i64, k: i64, block: u32, scales: ScaleType, zero: ZeroPoint) -> Weight {
+    let quant = QuantFormat { bits: CodeBits::Four, block: QuantBlock::Elements(block), scales, zero };
+    let format = WeightFormat::Quantized(quant);
+    let size = |size: i64| usize::try_from(size).unwrap();
+    let flat = |buffer, (elem, words): (Elem, usize)| view(buffer, elem, &[Dim::from(words)]);
+    Weight {
+        format,
+        values: view(20, Elem::U32, &dims(&[n, k / 8])),
+        scales: format.scales(size(n), size(k)).map(|words| flat(21, words)),
+        zeros: format.zeros(size(n), size(k)).map(|words| flat(22, words)),
+    }
+}
+
+#[test]
+fn weight_formats_text() {
+    let row = |buffer, width: i64| view(buffer, Elem::F32, &dims(&[1, 1, width]));
+    let params = LinearParams {
+        x: row(0, 1024),
+        norm: Some(NormPrologue { weight: view(1, Elem::F32, &dims(&[1024])), eps: 1e-6 }),
+        weight: four_bits(7168, 1024, 32, ScaleType::F16, ZeroPoint::Codes),
+        glu: Some(Activation::Silu),
+        epilogue: None,
+        output: row(3, 3584),
+    };
+    assert_snapshot!("gemv_four_bits", text(&linear_gemv::kernel(&symbols(), &params).unwrap()));
+    let params = LinearParams {
+        x: chunk(0, 1024),
+        norm: None,
+        weight: four_bits(2048, 1024, 128, ScaleType::F32, ZeroPoint::Constant(8)),
+        glu: None,
+        output: chunk(3, 2048),
+        ..params
+    };
+    assert_snapshot!("gemm_four_bits", text(&linear_gemm::kernel(&symbols(), &params).unwrap()));
+    let values = view(2, Elem::U32, &dims(&[2048, 512]));
+    let half = Weight { format: WeightFormat::F16, values, scales: None, zeros: None };
+    let params = LinearParams { x: row(0, 1024), weight: half.clone(), output: row(3, 2048), ..params };
+    assert_snapshot!("gemv_f16", text(&linear_gemv::kernel(&symbols(), &params).unwrap()));
+    let ids = view(1, Elem::I32, &[Dim::constant(1), sym("tokens")]);
+    let params =
+        RowsParams { weight: half, first: 2048, total: 5000, fill: false, ids, output: chunk(3, 1024) };
+    assert_snapshot!("rows_f16", text(&rows::kernel(&symbols(), &params).unwrap()));
+}
+
+#[test]
+fn dequantize_text() {
+    let scales = [sym("tokens"), Dim::constant(8)];
+    let params = DequantizeParams {
+        axis: 1,
+        block: 32,
+        codes: view(0, Elem::U32, &[sym("tokens"), Dim::constant(256)]),
+        scales: view(1, Elem::F32, &scales),
+        zero: Zero::View(view(2, Elem::U32, &scales)),
+        output: view(3, Elem::F32, &[sym("tokens"), Dim::constant(256)]),
+    };
+    assert_snapshot!(text(&dequantize::kernel(&symbols(), &params).unwrap()));
 }
 
 #[test]
