@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::verify::{compiled, default_sizes, verify_files};
+use common::verify::{compiled, compiled_variant, default_sizes, verify_files};
 
 /// Dispatches of one decoded token of the tiny model: seven a layer, the embedding and the head.
 const DISPATCHES: usize = 30;
@@ -28,4 +28,21 @@ fn f16_is_computed_in_f32() {
 #[test]
 fn bf16_is_computed_in_f32() {
     check("genai_bf16", &ROUNDED);
+}
+
+/// The community's interface: states, mask, bias and tail as its exporter writes them. Its norms are f32 in every variant,
+/// so that even the f16 graph holds the checkpoint exactly.
+#[test]
+fn the_community_layout_meets_the_goldens() {
+    for variant in ["fp32", "fp16"] {
+        let (compiled, files) = compiled_variant("community", variant);
+        let states = compiled.manifest.states.iter().map(|state| state.name.as_str());
+        let mut states: Vec<&str> = states.collect();
+        states.sort_unstable();
+        let mut wanted = vec!["3.key (kv cache)".to_string(), "3.value (kv cache)".to_string()];
+        wanted.extend([0, 1, 2].map(|layer| format!("conv.{layer} (window)")));
+        wanted.extend([0, 1, 2].map(|layer| format!("recurrent.{layer} (matrix)")));
+        assert_eq!(states, wanted);
+        verify_files(variant, &files, &[("split", 2e-4)]);
+    }
 }

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import set_external_data
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
 from hub_layout import lay_out
@@ -324,6 +325,19 @@ def embedding(weight: np.ndarray, bits: int | None, scale_type=np.float32) -> on
     return helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="models/scripts/community.py")
 
 
+def lay_out_in_shards(model: onnx.ModelProto, target: Path, bytes_each: int) -> None:
+    """As `lay_out`, with external data in `<target>_data`, `<target>_data_1`, ..., as files above 2 GB have it."""
+    at = 0
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) >= 1024:
+            index = at // bytes_each
+            location = f"{target.name}_data" + (f"_{index}" if index else "")
+            target.with_name(location).unlink(missing_ok=True)
+            set_external_data(tensor, location)
+            at += len(tensor.raw_data)
+    onnx.save_model(model, target)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
@@ -360,7 +374,11 @@ def main() -> None:
     }
     for suffix, (model, embed) in variants.items():
         for name, part in (("decoder_model_merged", model), ("embed_tokens", embed)):
-            lay_out(part, folder / f"{name}{suffix}.onnx")
+            target = folder / f"{name}{suffix}.onnx"
+            if (name, suffix) == ("decoder_model_merged", "_fp16"):
+                lay_out_in_shards(part, target, 1 << 18)
+            else:
+                lay_out(part, target)
         print(folder / f"decoder_model_merged{suffix}.onnx")
 
 

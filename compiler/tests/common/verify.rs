@@ -21,6 +21,14 @@ pub fn compiled(dialect: &str, sizes: DecoderSizes) -> (Compiled, BTreeMap<Strin
     compiled_with(dialect, &CompileOptions { sizes, ..CompileOptions::default() })
 }
 
+/// A variant of a tiny export in a hub folder, compiled in memory.
+pub fn compiled_variant(dialect: &str, variant: &str) -> (Compiled, BTreeMap<String, Vec<u8>>) {
+    compiled_with(
+        dialect,
+        &CompileOptions { variants: variant.parse().unwrap(), ..CompileOptions::default() },
+    )
+}
+
 /// A tiny export compiled in memory.
 pub fn compiled_with(dialect: &str, options: &CompileOptions) -> (Compiled, BTreeMap<String, Vec<u8>>) {
     let mut files = BTreeMap::new();
