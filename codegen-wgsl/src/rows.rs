@@ -51,7 +51,7 @@ struct Source {
     signed: bool,
     id: String,
     total_signed: String,
-    /// How the row of a number in `id` is found in this weight.
+    /// Where the four elements of an invocation go.
     targets: Vec<Target>,
 }
 

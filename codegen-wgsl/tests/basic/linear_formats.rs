@@ -68,10 +68,13 @@ fn one_row_to_many_outputs() {
     }
 }
 
-/// Several rows: as for one.
+/// Several rows. The lookup of rows unpacks every format by the same text, so that some are enough here: both of 16
+/// bits, and quantized ones with every block size, code size, zero point and scale.
 #[test]
 fn many_rows() {
-    for (index, format) in formats().into_iter().enumerate() {
+    let formats = formats();
+    let some = [0, 1].into_iter().chain((0..6).map(|block| 2 + 3 * block + block % 3));
+    for (index, format) in some.map(|at| formats[at]).enumerate() {
         let rows = [3, 70, 1][index % 3];
         let k = [300, 37, 1030, 20, 96][index % 5];
         let n = [7, 61, 66][(index / 3) % 3];
