@@ -46,3 +46,14 @@ fn the_community_layout_meets_the_goldens() {
         verify_files(variant, &files, &[("split", 2e-4)]);
     }
 }
+
+/// Sizes that the other exports do not have: see `ODD` in models/scripts/make_model.py. Two exporters.
+#[test]
+fn other_heads_widths_and_orders_meet_their_goldens() {
+    for dialect in ["odd_genai", "odd_mobius"] {
+        let (compiled, files) = compiled(dialect, default_sizes());
+        let decoder = compiled.manifest.model.decoder.as_ref().unwrap();
+        assert_eq!((decoder.hidden_size, decoder.vocab_size), (48, 320));
+        verify_files(dialect, &files, &[("tiny_odd/split", 1e-4), ("tiny_odd/long", 1e-4)]);
+    }
+}

@@ -1,9 +1,10 @@
 """Makes a Qwen3.5 checkpoint with random weights: a local folder as Hugging Face lays it out (weights, tokenizer, settings).
 
     python make_model.py tiny <folder>    hidden 64, 3 delta layers and 1 attention layer, vision depth 2, vocabulary 512
+    python make_model.py odd <folder>     sizes that the others do not have: see ODD
     python make_model.py full <folder>    the shape of Qwen3.5-0.8B (1.7 GB in bfloat16)
 
-Every 2-D weight of the language model holds values of a 4-bit grid exactly: an integer of -8..7 times one power of two
+Every 2-D weight of the language model (but in `odd`, whose rows are no multiples of 32) holds values of a 4-bit grid exactly: an integer of -8..7 times one power of two
 for the whole tensor, and every aligned block of 32 along K holds both -8 and 7. Rounding to int4, symmetric or not, in
 blocks of 32 or 128, therefore recovers the weights exactly, and ONE float32 golden serves float32, float16 and int4
 graphs. (With ordinary random weights an int4 graph is about 10 logits off, and shows nothing.) All other tensors are
@@ -90,6 +91,25 @@ TINY = Shape(
     first_special_id=500,
 )  # fmt: skip
 
+# Attention before the delta layers, three value heads for each key head, heads of other widths for keys and values, a
+# kernel of 3 taps, attention heads of 20, three query heads for each key head, biases, and a head of its own.
+ODD = Shape(
+    text=text_config(
+        vocab_size=320, hidden_size=48, intermediate_size=80, num_hidden_layers=3,
+        layer_types=["full_attention", "linear_attention", "linear_attention"],
+        num_attention_heads=6, num_key_value_heads=2, head_dim=20, max_position_embeddings=512,
+        linear_key_head_dim=24, linear_value_head_dim=40, linear_num_key_heads=2, linear_num_value_heads=6,
+        linear_conv_kernel_dim=3, attention_bias=True, tie_word_embeddings=False,
+        rope_parameters=rope([2, 1, 1]) | {"partial_rotary_factor": 0.4}, eos_token_id=308,
+    ),
+    vision=vision_config(
+        depth=1, hidden_size=32, intermediate_size=32, num_heads=2, out_hidden_size=48, num_position_embeddings=64,
+    ),
+    ids=dict(image_token_id=316, video_token_id=317, vision_start_token_id=313, vision_end_token_id=314),
+    embedding_scale=0.25,
+    first_special_id=308,
+)  # fmt: skip
+
 FULL = Shape(
     text=text_config(
         vocab_size=248320, hidden_size=1024, intermediate_size=3584, num_hidden_layers=24,
@@ -108,14 +128,14 @@ FULL = Shape(
     first_special_id=248044,
 )  # fmt: skip
 
-SHAPES = {"tiny": TINY, "full": FULL}
+SHAPES = {"tiny": TINY, "odd": ODD, "full": FULL}
 
 
 def make_config(shape: Shape) -> Qwen3_5Config:
     return Qwen3_5Config(
         text_config=dict(shape.text),
         vision_config=dict(shape.vision),
-        tie_word_embeddings=True,
+        tie_word_embeddings=shape.text["tie_word_embeddings"],
         architectures=["Qwen3_5ForConditionalGeneration"],
         dtype="float32",
         **shape.ids,
@@ -138,7 +158,7 @@ def plain_values(name: str, size: torch.Size, rng: np.random.Generator, shape: S
     if "conv1d" in name:
         return 0.4 * r
     if "embed" in name and "patch" not in name:
-        return 0.5 * r if shape is TINY else 0.05 * r
+        return 0.5 * r if shape is not FULL else 0.05 * r
     return r * (1.0 / np.sqrt(int(np.prod(size[1:]))))
 
 
@@ -198,11 +218,11 @@ def make_tokenizer(folder: Path, shape: Shape) -> None:
         "a model is compiled into shaders that run in the browser; tokens go in and logits come out."
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=480, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        vocab_size=min(480, shape.first_special_id), show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     tokenizer.train_from_iterator([text] * 4, trainer)
 
-    if shape is TINY:
+    if shape is not FULL:
         tokenizer.add_special_tokens(
             [f"<|fill_{i}|>" for i in range(tokenizer.get_vocab_size(), shape.first_special_id)]
         )

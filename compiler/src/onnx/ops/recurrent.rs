@@ -81,9 +81,9 @@ fn linear_attention(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> 
     call.only_int("state_window", 0)?;
     call.ignore(&["chunk_size"]);
     let (heads, kv_heads) = (call.count("q_num_heads")?, call.count("kv_num_heads")?);
-    if heads != kv_heads {
+    if !kv_heads.is_multiple_of(heads) {
         fault!(
-            "{heads} query heads with {kv_heads} key heads are not supported; repeat them before the operator"
+            "{heads} query heads for {kv_heads} states are not supported; repeat keys and values before the operator"
         );
     }
     let gated = match call.text("update_rule", "gated_delta")? {
@@ -92,7 +92,7 @@ fn linear_attention(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> 
         other => fault!("update rule `{other}` is not supported, only gated_delta and delta"),
     };
     let q = split_heads(b, call.input(0)?, heads)?;
-    let k = split_heads(b, call.input(1)?, kv_heads)?;
+    let (q, k) = keys(b, call, q, heads, kv_heads)?;
     let v = split_heads(b, call.input(2)?, kv_heads)?;
     let [batch, sequence, _, key_width] = sizes(b, k)?;
     let [.., value_width] = sizes(b, v)?;
@@ -142,6 +142,27 @@ fn linear_attention(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> 
     let y = pack(b, *y, Layout::Packed)?;
     let present = b.cast(*present, state_type)?;
     Ok(vec![Some(y), Some(present)])
+}
+
+/// Queries and keys with equally many heads. Where value heads are more numerous than query heads, exporters give keys
+/// as many as queries, each for several value heads in a row; the operator also takes a key for every value head.
+fn keys(b: &mut Builder, call: &Call<'_>, q: V, heads: usize, kv_heads: usize) -> Result<(V, V)> {
+    let k = call.input(1)?;
+    let [batch, sequence, _, width] = sizes(b, q)?;
+    let key_heads = b.shape(k).last().and_then(|all| all.exact_div(&width)).and_then(|n| n.as_usize());
+    let Some(key_heads) = key_heads.filter(|count| [heads, kv_heads].contains(count)) else {
+        fault!("keys {} are neither {heads} nor {kv_heads} heads of {width}", b.ty(k));
+    };
+    let k = split_heads(b, k, key_heads)?;
+    if key_heads == heads {
+        return Ok((q, k));
+    }
+    let (heads, group) = (Dim::from(heads), Dim::from(kv_heads / heads));
+    let apart = [batch.clone(), sequence.clone(), heads.clone(), Dim::constant(1), width.clone()];
+    let wide = [batch.clone(), sequence.clone(), heads, group, width.clone()];
+    let q = b.reshape(q, &apart)?;
+    let q = b.expand(q, &wide)?;
+    Ok((b.reshape(q, &[batch, sequence, Dim::from(kv_heads), width])?, k))
 }
 
 /// `1/sqrt(dk)`.
