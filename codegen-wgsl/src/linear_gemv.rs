@@ -1,14 +1,15 @@
 //! A fused linear layer of one row: the matrix-vector product of decoding.
 //!
 //! Decoding is bound by how fast weights stream in, so the kernel starts reading them at once: nothing is prepared in
-//! shared memory, and x, which stays in the caches, is read along.
+//! shared memory, and x, which stays in the caches, is read along. Quantized weights are small beside x, and are the
+//! exception: there x is put in workgroup memory first, if it fits.
 
 use askama::Template;
 use qwenc_ir::Dim;
 
 use crate::checks::{Checks, render};
 use crate::indexing::halves;
-use crate::kernel::{CodegenError, Kernel, Symbols, grid_1d};
+use crate::kernel::{CodegenError, Kernel, Symbols, grid_1d, limits};
 use crate::linear::{BoundLayer, Layer, LinearParams};
 use crate::view::Elem;
 use crate::weight::WeightFormat;
@@ -28,17 +29,22 @@ struct Geometry {
     rows: u32,
     /// Units of the weight that a lane reads of each row in one turn of the loop.
     unroll: u32,
+    /// Whether x goes through workgroup memory. A lane reads whole units, so that the lanes' vectors of x lie as far apart
+    /// as units are long, in as many cache lines. In workgroup memory vectors that are read together lie side by side,
+    /// and the norm is applied once for all groups.
+    stage: bool,
 }
 
 impl Geometry {
     /// For rows of `units` units of the weight.
-    fn choose(format: WeightFormat, units: u32, n: u32, per_output: u32) -> Self {
+    fn choose(format: WeightFormat, units: u32, layer: &Layer, norm: bool) -> Self {
+        let (n, per_output) = (layer.n, layer.per_output);
         // Few outputs want many lanes each, to keep the whole device busy; many outputs want rows that share x.
         let lanes = if n < 2048 { 64 } else { 32 };
         let lanes = lanes.min(units.next_power_of_two()).max(4);
         if format == WeightFormat::F32 {
             let rows = if n >= 16384 && per_output == 1 { 2 } else { 1 };
-            return Self { lanes, groups: 128 / lanes, rows, unroll: 4 };
+            return Self { lanes, groups: 128 / lanes, rows, unroll: 4, stage: false };
         }
         // The smaller the weight, the larger the part of x in what is read: more rows share it. Rows have few units, so
         // that the loop is unrolled only as far as they go.
@@ -47,7 +53,13 @@ impl Geometry {
             (4096.., 1) | (16384.., _) => 2,
             _ => 1,
         };
-        Self { lanes, groups: 128 / lanes, rows, unroll: (units / lanes).clamp(1, 4) }
+        let unroll = (units / lanes).clamp(1, 4);
+        // The more outputs a workgroup makes, the less it matters that it reads all of x first.
+        let size = 256;
+        let sums = (rows * per_output + u32::from(norm)) * size * 4;
+        let staged = units.saturating_mul(format.unit_vectors() * 16).saturating_add(sums);
+        let stage = matches!(format, WeightFormat::Quantized(_)) && staged <= limits::WORKGROUP_BYTES;
+        Self { lanes, groups: if stage { size } else { 128 } / lanes, rows, unroll, stage }
     }
 
     const fn size(self) -> u32 {
@@ -76,6 +88,8 @@ struct Source {
     index: &'static str,
     /// Units of a row.
     units: u32,
+    /// Vectors of x for a unit.
+    unit_vectors: u32,
     /// Unrolled turns of the loop.
     full: u32,
     declarations: String,
@@ -113,7 +127,7 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
     let format = params.weight.format;
     let units = layer.k4.div_ceil(format.unit_vectors());
     let vectors = units * format.unit_vectors();
-    let g = Geometry::choose(format, units, layer.n, layer.per_output);
+    let g = Geometry::choose(format, units, &layer, params.norm.is_some());
     let accs = g.rows * layer.per_output;
     let mut result = |scale: &str| match params.glu {
         None => format!("partial[at]{scale}"),
@@ -125,7 +139,8 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
     let (plain, scaled) = (result(""), result(" * scale"));
     let (workgroups, workgroup) = grid_1d(symbols, &Dim::from(layer.n.div_ceil(g.groups * g.rows)), "wid");
     let index = if format == WeightFormat::F32 { "q" } else { "u" };
-    let turn = |suffix: &str| turn(&bound, accs, &format!("{index}{suffix}"), suffix);
+    let staged = g.stage.then_some(units);
+    let turn = |suffix: &str| turn(&bound, accs, staged, &format!("{index}{suffix}"), suffix);
     let source = Source {
         k: layer.k,
         n: layer.n,
@@ -145,6 +160,7 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
         slots: accs + u32::from(params.norm.is_some()),
         index,
         units,
+        unit_vectors: format.unit_vectors(),
         full: units / (g.lanes * g.unroll),
         declarations: bound.bindings.declarations(),
         functions: library.text(),
@@ -187,8 +203,9 @@ fn starts(bound: &BoundLayer, symbols: &Symbols, layer: &Layer, acc: u32) -> Str
     text
 }
 
-/// Statements that take the unit `unit` of every row, and x along with it, into the sums. Names end in `suffix`.
-fn turn(bound: &BoundLayer, accs: u32, unit: &str, suffix: &str) -> String {
+/// Statements that take the unit `unit` of every row, and x along with it, into the sums. Names end in `suffix`. x is
+/// read where it is, or from workgroup memory, which holds it for `staged` units.
+fn turn(bound: &BoundLayer, accs: u32, staged: Option<u32>, unit: &str, suffix: &str) -> String {
     let vectors = bound.weight.format.unit_vectors();
     let mut lines = Vec::new();
     let mut x = Vec::new();
@@ -198,6 +215,12 @@ fn turn(bound: &BoundLayer, accs: u32, unit: &str, suffix: &str) -> String {
             (_, 0) => (format!("{suffix}_0"), format!("{vectors}u * {unit}")),
             _ => (format!("{suffix}_{vector}"), format!("{vectors}u * {unit} + {vector}u")),
         };
+        if let Some(units) = staged {
+            let at = if vector == 0 { unit.to_string() } else { format!("{unit} + {}u", vector * units) };
+            lines.push(format!("        let x{name} = staged[{at}];"));
+            x.push(format!("x{name}"));
+            continue;
+        }
         lines.push(format!("        let x{name} = x4({at});"));
         if bound.norm.is_some() {
             lines.push(format!("        squares = fma(x{name}, x{name}, squares);"));

@@ -10,6 +10,10 @@
 {{ functions -}}
 {{ weight_functions -}}
 var<workgroup> partial: array<f32, {{ slots * g.size() }}>;
+{%- if g.stage %}
+// x{% if norm %} times the norm's weight{% endif %}: vector v of unit u at v * {{ units }} + u.
+var<workgroup> staged: array<vec4<f32>, {{ unit_vectors * units }}>;
+{%- endif %}
 
 // Elements 4q to 4q+3 of x.
 fn x4(q: u32) -> vec4<f32> {
@@ -34,6 +38,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 {%- endfor %}
 {%- if norm %}
     var squares = vec4<f32>();
+{%- endif %}
+{%- if g.stage %}
+    for (var q = lid; q < {{ unit_vectors * units }}u; q += {{ g.size() }}u) {
+        let x = x4(q);
+{%- if norm %}
+        squares = fma(x, x, squares);
+        staged[q % {{ unit_vectors }}u * {{ units }}u + q / {{ unit_vectors }}u] = x * norm4(q);
+{%- else %}
+        staged[q % {{ unit_vectors }}u * {{ units }}u + q / {{ unit_vectors }}u] = x;
+{%- endif %}
+    }
+    workgroupBarrier();
 {%- endif %}
 {%- if full > 0 %}
     for (var i = 0u; i < {{ full }}u; i++) {
@@ -70,7 +86,15 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     if (lane < {{ g.rows }}u && n < {{ n }}u) {
         let at = lane * {{ per_output * g.size() }}u + group * {{ g.lanes }}u;
 {%- if norm %}
+{%- if g.stage %}
+        // Every group has gathered a part of the squares.
+        var mean_square = 0.0;
+        for (var i = 0u; i < {{ g.groups }}u; i++) {
+            mean_square += partial[{{ accs * g.size() }}u + i * {{ g.lanes }}u] / {{ k }}.0;
+        }
+{%- else %}
         let mean_square = partial[{{ accs * g.size() }}u + group * {{ g.lanes }}u] / {{ k }}.0;
+{%- endif %}
         let scale = inverseSqrt(mean_square + {{ eps }});
         let y = {{ scaled }};
 {%- else %}
