@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "shared by several test binaries, each of which uses a part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+pub mod qwen;
+
 use std::collections::BTreeMap;
 
 use qwenc::onnx::proto::attribute_proto::AttributeType;
