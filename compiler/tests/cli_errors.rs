@@ -162,6 +162,31 @@ fn a_folder_without_a_model() {
 }
 
 #[test]
+fn variants_that_are_not_clear() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("model");
+    common::copy_tree(&common::model("community"), &folder);
+    std::fs::remove_file(folder.join("onnx/decoder_model_merged.onnx")).unwrap();
+    fails_with(dir.path(), &folder, &["choose one of fp16, q8, q4, q4f16 with --variant"]);
+    let run = |variant: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_qwenc"))
+            .args(["inspect", "--variant", variant])
+            .arg(&folder)
+            .env("NO_COLOR", "1")
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).replace('│', ""))
+    };
+    let (code, message) = run("bnb4");
+    assert_eq!(code, Some(1));
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(message.contains("variant `bnb4`, only in fp16, q8, q4, q4f16"), "{message}");
+    let (code, message) = run("vision=q4");
+    assert_eq!(code, Some(2), "{message}");
+    assert!(message.contains("expected decoder or embed"), "{message}");
+}
+
+#[test]
 fn an_output_folder_that_is_something_else() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("precious.txt"), "x").unwrap();

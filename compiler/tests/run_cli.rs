@@ -75,6 +75,19 @@ fn a_tensor_that_does_not_fit_is_refused() {
     }
 }
 
+/// Parts in different variants; inspect says which files they are.
+#[test]
+fn inspect_says_which_files_it_took() {
+    let folder = common::model("community");
+    let arguments = ["inspect", "--json", "--variant", "decoder=fp32,embed=fp16"];
+    let json: serde_json::Value = serde_json::from_str(&succeed(qwenc(&arguments, &[&folder]))).unwrap();
+    let file = |part: &str| Path::new(json["files"][part].as_str().unwrap()).file_name().unwrap().to_owned();
+    assert_eq!(file("decoder"), "decoder_model_merged.onnx");
+    assert_eq!(file("embedding"), "embed_tokens_fp16.onnx");
+    let text = succeed(qwenc(&["inspect"], &[&common::model("mobius")]));
+    assert!(text.contains("decoder/model.onnx") && text.contains("embedding/model.onnx"), "{text}");
+}
+
 #[test]
 fn inspect_shows_passes_kernels_and_memory() {
     let text = succeed(qwenc(&["inspect"], &[&common::model("mobius")]));

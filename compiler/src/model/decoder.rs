@@ -158,6 +158,8 @@ mod tests {
             port("past_conv.1", &["batch", "192", "3"]),
             port("past_recurrent.1", &["batch", "4", "16", "16"]),
             port("input.past_key_values.layers.0.keys", &["1", "2", "p", "32"]),
+            port("input.past_key_values.layers.1.conv_states.0", &["1", "192", "4"]),
+            port("past_key_values.2.recurrent_state", &["batch", "4", "16", "16"]),
             port("num_logits_to_keep", &[]),
         ];
         let options = import_options(&ports, &config, &[], Ranges::new()).unwrap();
@@ -168,6 +170,8 @@ mod tests {
         assert_eq!(shown("past_key_values.3.key"), "1 2 past 32");
         assert_eq!(shown("input.past_key_values.layers.0.keys"), "1 2 past 32");
         assert_eq!(shown("past.0.conv"), "1 192 3");
+        assert_eq!(shown("input.past_key_values.layers.1.conv_states.0"), "1 192 4");
+        assert_eq!(shown("past_key_values.2.recurrent_state"), "1 4 16 16");
         assert_eq!(options.constants["num_logits_to_keep"], Scalar::Int(0));
     }
 

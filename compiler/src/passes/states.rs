@@ -127,6 +127,7 @@ mod tests {
             ("past_conv.0", "present_conv.0"),
             ("past_recurrent.11", "present_recurrent.11"),
             ("input.past_key_values.0.key", "output.past_key_values.0.key"),
+            ("input.past_key_values.layers.0.conv_states.0", "output.past_key_values.layers.0.conv_states.0"),
         ] {
             assert_eq!(canonical(past), canonical(present));
         }
