@@ -14,8 +14,9 @@ use qwenc_ir::{Expr, Graph, NodeId, Op, ValueId};
 use super::manager::{Pass, PassError, Report};
 use super::rewrite::{add_node, elementwise, first_output, present_inputs, replace_node, shape};
 
-/// Most extra inputs: a kernel binds at most eight buffers, and weights, x, norm and result are among them.
-const MAX_EXTRAS: usize = 3;
+/// Most extra inputs: a kernel binds at most eight buffers, and x, norm, result and the three of a quantized weight are
+/// among them.
+const MAX_EXTRAS: usize = 2;
 /// Largest expression.
 const MAX_EXPR: usize = 64;
 
