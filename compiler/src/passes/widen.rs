@@ -155,7 +155,7 @@ fn wide_expr(expr: &Expr, arguments: &[DType]) -> Expr {
         Expr::Cast(dtype, a) => {
             let a = wide(a);
             match (dtype.is_float(), a.infer(arguments)) {
-                (true, Ok(have)) if have == DType::F32 => a,
+                (true, Ok(DType::F32)) => a,
                 (true, _) => a.cast(DType::F32),
                 (false, _) => a.cast(*dtype),
             }
