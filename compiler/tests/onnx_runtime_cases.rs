@@ -6,11 +6,11 @@ mod onnx_builder;
 
 use std::path::PathBuf;
 
-use onnx_builder::{close, f32s, i64s, run_graph};
+use onnx_builder::{close, run_graph, stored_tensor};
 use qwenc::onnx::{ImportOptions, Model, import};
 use qwenc_ir::interp::HostTensor;
 
-const CASES: [&str; 25] = [
+const CASES: [&str; 31] = [
     "activations",
     "attention_past",
     "causal_conv",
@@ -34,30 +34,15 @@ const CASES: [&str; 25] = [
     "rope_partial",
     "rope_positions",
     "rope_standard",
+    "scan_inside",
+    "scan_multiplied_out",
+    "scan_other",
+    "scan_products",
+    "scan_sums",
+    "scan_transposed",
     "skip_layer",
     "skip_rms",
 ];
-
-/// `DTYPE DIM,DIM,... HEX`.
-fn parse(text: &str) -> HostTensor {
-    let parts: Vec<&str> = text.split(' ').collect();
-    let [dtype, dims, hex] = parts[..] else { panic!("three parts") };
-    let dims: Vec<usize> =
-        dims.split(',').filter(|dim| !dim.is_empty()).map(|dim| dim.parse().unwrap()).collect();
-    let bytes: Vec<u8> =
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
-    match dtype {
-        "float32" => {
-            let words = bytes.as_chunks::<4>().0.iter();
-            f32s(&dims, &words.map(|word| f32::from_le_bytes(*word)).collect::<Vec<_>>())
-        }
-        "int64" => {
-            let words = bytes.as_chunks::<8>().0.iter();
-            i64s(&dims, &words.map(|word| i64::from_le_bytes(*word)).collect::<Vec<_>>())
-        }
-        other => panic!("dtype {other}"),
-    }
-}
 
 #[test]
 fn every_case_gives_onnx_runtimes_numbers() {
@@ -69,8 +54,12 @@ fn every_case_gives_onnx_runtimes_numbers() {
     for name in CASES {
         let model = Model::open(folder.join(format!("{name}.onnx"))).unwrap();
         let graph = import(&model, &ImportOptions::default()).unwrap_or_else(|error| panic!("{error}")).graph;
-        let tensors: Vec<(&str, HostTensor)> =
-            model.proto().metadata_props.iter().map(|entry| (entry.key(), parse(entry.value()))).collect();
+        let tensors: Vec<(&str, HostTensor)> = model
+            .proto()
+            .metadata_props
+            .iter()
+            .map(|entry| (entry.key(), stored_tensor(entry.value())))
+            .collect();
         let of = |prefix: &'static str| {
             tensors.iter().filter_map(move |(key, value)| Some((key.strip_prefix(prefix)?, value.clone())))
         };

@@ -1,6 +1,7 @@
 //! Walking a model's graph.
 
 mod order;
+mod scan;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};

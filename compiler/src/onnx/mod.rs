@@ -19,6 +19,7 @@ mod file;
 mod import;
 mod known;
 mod ops;
+mod scan;
 mod tensor;
 mod values;
 

@@ -125,6 +125,21 @@ impl Builder {
         self.known_value(DType::I64, Known::vector(dims.iter().cloned().map(Elem::Int).collect()))
     }
 
+    /// A value of another builder: a constant stays one, what is computed there becomes an input.
+    pub(super) fn copy_of(&mut self, other: &Builder, v: V) -> Result<V> {
+        let Slot { name, ty, known, tensor, .. } = &other.slots[v.0];
+        match (tensor, known) {
+            (Some(tensor), _) => self.constant(name, tensor.clone()),
+            (None, Some(known)) => self.known_value(ty.dtype, known.clone()),
+            (None, None) => self.input(name, ty.clone()),
+        }
+    }
+
+    /// The graph's input that a value is.
+    pub(super) fn input_id(&self, v: V) -> Option<ValueId> {
+        self.slots[v.0].id.filter(|id| self.graph.inputs().contains(id))
+    }
+
     fn computed(&mut self, id: ValueId) -> Result<V> {
         let value = self.graph.value(id);
         let (name, ty) = (value.name.clone(), value.ty.clone());

@@ -14,7 +14,7 @@ use qwenc::onnx::proto::{
 };
 use qwenc::onnx::{ImportError, ImportOptions, Imported, Model, import};
 use qwenc_ir::interp::{HostTensor, inputs_by_name, run};
-use qwenc_ir::{Bindings, Graph, Op};
+use qwenc_ir::{Bindings, DType, Graph, Op, Tensor};
 
 pub const FLOAT: DataType = DataType::Float;
 pub const INT64: DataType = DataType::Int64;
@@ -245,6 +245,23 @@ pub fn noise(dims: &[usize], seed: u32) -> HostTensor {
         })
         .collect();
     f32s(dims, &values)
+}
+
+/// A tensor of a stored case: `DTYPE DIM,DIM,... HEX`, little-endian.
+pub fn stored_tensor(text: &str) -> HostTensor {
+    let parts: Vec<&str> = text.split(' ').collect();
+    let [dtype, dims, hex] = parts[..] else { panic!("three parts") };
+    let dims: Vec<usize> =
+        dims.split(',').filter(|dim| !dim.is_empty()).map(|dim| dim.parse().unwrap()).collect();
+    let bytes: Vec<u8> =
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    let dtype = match dtype {
+        "float32" => DType::F32,
+        "float16" => DType::F16,
+        "int64" => DType::I64,
+        other => panic!("dtype {other}"),
+    };
+    HostTensor::from_tensor(&Tensor::new(dtype, dims, bytes.into()).unwrap()).unwrap()
 }
 
 #[track_caller]

@@ -122,3 +122,81 @@ for activation in ["silu", "sigmoid"]:
 case("activations", [ms("FastGelu", ["x", "b"], ["f"]), ms("QuickGelu", ["f"], ["q"]), ms("Gelu", ["q"], ["g"]),
      ms("BiasGelu", ["g", "b"], ["y"])], {"x": f32(3, 4)}, {"b": f32(4)}, ["y"])
 case("fused_matmul", [ms("FusedMatMul", ["x", "w"], ["y"], transA=1, transB=1, alpha=0.5)], {"x": f32(4, 3)}, {"w": f32(5, 4)}, ["y"])
+
+# Loops. The gated delta rule in several spellings, for 2 sequences of 5 positions, 2 heads, keys 4 wide and values 3.
+STATE = "float[2,2,4,3] S"
+ELEMENTS = "float[2,2,4] q, float[2,2,4] k, float[2,2,3] v, float[2,2] g, float[2,2] b"
+RESULTS = "float[2,2,4,3] T, float[2,2,3] o"
+AXES = "<int64[1] m1 = {-1}, int64[1] m2 = {-2}, int64[2] both = {-1, -2}>"
+
+
+def loop(name, body, operands, initial, outputs=("state", "y"), constants=None, **attributes):
+    """A Scan over `operands`, in order, whose body is in ONNX's text form."""
+    graph = onnx.parser.parse_graph(f"body {body}")
+    node = std("Scan", [*initial, *operands], list(outputs), body=graph, num_scan_inputs=len(operands), **attributes)
+    case(name, [node], initial | operands, constants or {}, outputs, opset=21)
+
+
+def delta(positions_at=0):
+    def along(x):
+        return np.moveaxis(x, 0, positions_at).copy()
+
+    operands = {"q": f32(5, 2, 2, 4), "k": f32(5, 2, 2, 4), "v": f32(5, 2, 2, 3), "g": -np.abs(f32(5, 2, 2)), "b": np.abs(f32(5, 2, 2))}
+    return {f"{k}_all": along(v) for k, v in operands.items()}
+
+
+INITIAL = {"initial": f32(2, 2, 4, 3)}
+
+# Products against sums over an axis.
+loop("scan_sums", f"""({STATE}, {ELEMENTS}) => ({RESULTS}) {AXES} {{
+    e = Exp(g)  e4 = Unsqueeze(e, both)  kept = Mul(S, e4)
+    kc = Unsqueeze(k, m1)  weighted = Mul(kept, kc)  read = ReduceSum <keepdims = 0> (weighted, m2)
+    d = Sub(v, read)  b3 = Unsqueeze(b, m1)  bd = Mul(d, b3)
+    row = Unsqueeze(bd, m2)  outer = Mul(kc, row)  T = Add(kept, outer)
+    qc = Unsqueeze(q, m1)  seen = Mul(T, qc)  o = ReduceSum <keepdims = 0> (seen, m2)
+}}""", delta(), INITIAL)
+
+# Matrix products, positions on the second axis.
+loop("scan_products", f"""({STATE}, {ELEMENTS}) => ({RESULTS}) {AXES} {{
+    g4 = Unsqueeze(g, both)  e4 = Exp(g4)  kept = Mul(e4, S)
+    kr = Unsqueeze(k, m2)  read = MatMul(kr, kept)  vr = Unsqueeze(v, m2)  d = Sub(vr, read)
+    b4 = Unsqueeze(b, both)  bd = Mul(b4, d)  kc = Unsqueeze(k, m1)  outer = MatMul(kc, bd)  T = Add(outer, kept)
+    qr = Unsqueeze(q, m2)  or = MatMul(qr, T)  o = Squeeze(or, m2)
+}}""", delta(1), INITIAL, scan_input_axes=[1] * 5, scan_output_axes=[1])
+
+# Multiplied out, with the step size on the key and a scale in the body.
+loop("scan_multiplied_out", f"""({STATE}, {ELEMENTS}) => ({RESULTS})
+    <int64[1] m1 = {{-1}}, int64[1] m2 = {{-2}}, int64[2] both = {{-1, -2}}, float half = {{0.5}}> {{
+    e = Exp(g)  e3 = Unsqueeze(e, m1)  e4 = Unsqueeze(e, both)  b3 = Unsqueeze(b, m1)  kb = Mul(b3, k)
+    kbc = Unsqueeze(kb, m1)  vr = Unsqueeze(v, m2)  written = Mul(kbc, vr)
+    kr = Unsqueeze(k, m2)  read = MatMul(kr, S)  taken = Mul(kbc, read)  decayed = Mul(taken, e4)
+    difference = Sub(written, decayed)  kept = Mul(S, e4)  T = Add(difference, kept)
+    qh = Mul(q, half)  qr = Unsqueeze(qh, m2)  or = MatMul(qr, T)  o = Squeeze(or, m2)
+}}""", delta(), INITIAL)
+
+# Norms and gates inside the loop, with parameters from around it.
+loop("scan_inside", f"""({STATE}, {ELEMENTS}) => ({RESULTS})
+    <int64[1] m1 = {{-1}}, int64[1] m2 = {{-2}}, int64[2] both = {{-1, -2}}, float eps = {{0.001}}> {{
+    k2 = Mul(k, k)  ks = ReduceSum(k2, m1)  ke = Add(ks, eps)  kn = Sqrt(ke)  ku = Div(k, kn)
+    q2 = ReduceSumSquare(q, m1)  qe = Add(q2, eps)  qn = Sqrt(qe)  qi = Reciprocal(qn)  qu = Mul(qi, q)
+    gb = Add(g, dt)  sp = Softplus(gb)  na = Neg(A)  log = Mul(na, sp)  e = Exp(log)  e4 = Unsqueeze(e, both)
+    beta = Sigmoid(b)  b4 = Unsqueeze(beta, both)
+    kept = Mul(S, e4)  kr = Unsqueeze(ku, m2)  read = MatMul(kr, kept)  vr = Unsqueeze(v, m2)  d = Sub(vr, read)
+    bd = Mul(d, b4)  kc = Transpose <perm = [0, 1, 3, 2]> (kr)  outer = MatMul(kc, bd)  T = Add(kept, outer)
+    qr = Unsqueeze(qu, m2)  or = MatMul(qr, T)  o = Squeeze(or, m2)
+}}""", delta(), INITIAL, constants={"A": np.array([0.3, 1.2], np.float32), "dt": np.array([0.1, -0.4], np.float32)})
+
+# The state the other way round, without batch and without a step size.
+loop("scan_transposed", f"""(float[2,3,4] S, float[2,4] q, float[2,4] k, float[2,3] v, float[2] g) => (float[2,3,4] T, float[2,3] o)
+    {AXES} {{
+    g3 = Unsqueeze(g, both)  e3 = Exp(g3)  kept = Mul(S, e3)
+    kc = Unsqueeze(k, m1)  read = MatMul(kept, kc)  vc = Unsqueeze(v, m1)  d = Sub(vc, read)
+    kr = Unsqueeze(k, m2)  outer = Mul(d, kr)  T = Add(kept, outer)
+    qc = Unsqueeze(q, m1)  oc = MatMul(T, qc)  o = Squeeze(oc, m1)
+}}""", {"q_all": f32(5, 2, 4), "k_all": f32(5, 2, 4) / 2, "v_all": f32(5, 2, 3), "g_all": -np.abs(f32(5, 2))}, {"initial": f32(2, 3, 4)})
+
+# No delta rule: two states, an operand and an output that run backwards.
+loop("scan_other", """(float[3] sum, float[3] last, float[3] x, float[3] y) => (float[3] sum2, float[3] x2, float[3] a, float[3] c) {
+    t = Tanh(sum)  sum2 = Add(t, x)  x2 = Identity(x)  a = Mul(sum2, y)  c = Sub(last, y)
+}""", {"x_all": f32(4, 3), "y_all": f32(4, 3)}, {"sum0": f32(3), "last0": f32(3)}, outputs=("sum", "last", "a", "c"),
+     scan_input_directions=[0, 1], scan_output_directions=[1, 0], scan_output_axes=[0, 1])

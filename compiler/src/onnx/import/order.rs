@@ -92,6 +92,13 @@ fn collect_reads<'a>(
     Ok(())
 }
 
+/// The names that a subgraph reads from outside.
+pub(super) fn graph_reads(graph: &GraphProto) -> Result<BTreeSet<&str>, OrderError> {
+    let mut names = BTreeSet::new();
+    collect_graph_reads(graph, &mut names, 0)?;
+    Ok(names)
+}
+
 fn collect_graph_reads<'a>(
     graph: &'a GraphProto,
     into: &mut BTreeSet<&'a str>,

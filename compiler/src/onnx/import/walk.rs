@@ -36,11 +36,11 @@ impl From<ImportError> for Stop {
     }
 }
 
-type Result<T> = std::result::Result<T, Stop>;
+pub(super) type Result<T> = std::result::Result<T, Stop>;
 
 /// Names that are visible in one graph.
 #[derive(Default)]
-struct Scope<'m> {
+pub(super) struct Scope<'m> {
     values: BTreeMap<&'m str, V>,
     initializers: BTreeMap<&'m str, &'m TensorProto>,
     /// Outputs that the importer of their operator cannot give, such as statistics for training. Files name them even
@@ -48,27 +48,34 @@ struct Scope<'m> {
     unavailable: BTreeSet<&'m str>,
 }
 
+impl<'m> Scope<'m> {
+    /// A scope with these values.
+    pub(super) fn of(values: BTreeMap<&'m str, V>) -> Self {
+        Self { values, ..Self::default() }
+    }
+}
+
 /// What the nodes of one body are read with.
-struct Frame<'m> {
+pub(super) struct Frame<'m> {
     /// The body's own scope last; subgraphs see those around them, functions do not.
-    scopes: Vec<Scope<'m>>,
-    opsets: BTreeMap<String, i64>,
+    pub(super) scopes: Vec<Scope<'m>>,
+    pub(super) opsets: BTreeMap<String, i64>,
     /// Attributes of the function call that this is the body of.
-    attributes: BTreeMap<&'m str, &'m AttributeProto>,
+    pub(super) attributes: BTreeMap<&'m str, &'m AttributeProto>,
     /// Functions that are being inlined, outermost first.
-    functions: Vec<(&'m str, &'m str)>,
+    pub(super) functions: Vec<(&'m str, &'m str)>,
 }
 
 pub(super) struct Walker<'m> {
     model: &'m Model,
-    builder: Builder,
+    pub(super) builder: Builder,
     file: String,
     functions: BTreeMap<(&'m str, &'m str), &'m FunctionProto>,
     nodes_seen: usize,
 }
 
 /// A node's name for people.
-fn label(node: &NodeProto) -> String {
+pub(super) fn label(node: &NodeProto) -> String {
     let name = if node.name().is_empty() {
         node.output.iter().find(|name| !name.is_empty()).map_or(node.op_type(), String::as_str)
     } else {
@@ -123,11 +130,11 @@ impl<'m> Walker<'m> {
         self.builder
     }
 
-    fn graph_error(&self, message: String) -> Stop {
+    pub(super) fn graph_error(&self, message: String) -> Stop {
         Stop::Error(ImportError::Graph { file: self.file.clone(), message })
     }
 
-    fn node_error(&self, node: &NodeProto, fault: Fault) -> Stop {
+    pub(super) fn node_error(&self, node: &NodeProto, fault: Fault) -> Stop {
         match fault {
             Fault::Bind { symbol, dim } => Stop::Bind { symbol, dim },
             Fault::Message(message) => Stop::Error(ImportError::Node {
@@ -151,7 +158,7 @@ impl<'m> Walker<'m> {
         self.run_graph(graph, inputs.clone(), &mut frame)
     }
 
-    fn run_graph(
+    pub(super) fn run_graph(
         &mut self,
         graph: &'m GraphProto,
         values: BTreeMap<&'m str, V>,
@@ -246,7 +253,7 @@ impl<'m> Walker<'m> {
     }
 
     /// A value by name; a constant is read when it is first asked for.
-    fn lookup(&mut self, name: &'m str, frame: &mut Frame<'m>) -> Result<Option<V>> {
+    pub(super) fn lookup(&mut self, name: &'m str, frame: &mut Frame<'m>) -> Result<Option<V>> {
         for scope in frame.scopes.iter_mut().rev() {
             if let Some(value) = scope.values.get(name) {
                 return Ok(Some(*value));
@@ -291,6 +298,10 @@ impl<'m> Walker<'m> {
         if domain.is_empty() && node.op_type() == "If" {
             let call = Call::new(node, opset, inputs, attributes);
             return self.branch(&call, frame);
+        }
+        if domain.is_empty() && node.op_type() == "Scan" {
+            let call = Call::new(node, opset, inputs, attributes);
+            return self.scan(&call, frame);
         }
         if let Some(function) = self.functions.get(&(domain, node.op_type())).copied() {
             return self.inline(node, function, inputs, attributes, frame);

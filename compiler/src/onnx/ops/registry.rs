@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use super::call::Call;
 use super::{
-    activation, attention, channel_norm, constant, conv, elementwise, gather, matmul, norm, recurrent,
-    reduce, rope, select, shape, slice, tile,
+    activation, attention, channel_norm, constant, conv, elementwise, gather, linear_attention, matmul, norm,
+    recurrent, reduce, rope, scatter, select, shape, slice, tile,
 };
 use crate::onnx::values::{Builder, Result, V};
 
@@ -27,7 +27,7 @@ pub struct OpEntry {
 pub(in crate::onnx) const MICROSOFT: &str = "com.microsoft";
 
 /// The tables of all families.
-const FAMILIES: [&[OpEntry]; 16] = [
+const FAMILIES: [&[OpEntry]; 18] = [
     activation::OPS,
     attention::OPS,
     channel_norm::OPS,
@@ -35,11 +35,13 @@ const FAMILIES: [&[OpEntry]; 16] = [
     conv::OPS,
     elementwise::OPS,
     gather::OPS,
+    linear_attention::OPS,
     matmul::OPS,
     norm::OPS,
     recurrent::OPS,
     reduce::OPS,
     rope::OPS,
+    scatter::OPS,
     select::OPS,
     shape::OPS,
     slice::OPS,
