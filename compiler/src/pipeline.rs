@@ -302,6 +302,13 @@ fn manifest(loaded: &Loaded, assembled: &Assembled, options: &CompileOptions) ->
     }
 }
 
+/// The number of layers of a decoder without configuration: each has two states, keys and values, or the window of a
+/// convolution and a matrix.
+fn layers_by_states(graph: &Graph) -> u32 {
+    let states = graph.inputs().iter().filter(|input| is_state(&graph.value(**input).name)).count();
+    u32::try_from(states / 2).unwrap_or(u32::MAX)
+}
+
 fn decoder_facts(loaded: &Loaded, options: &CompileOptions) -> DecoderFacts {
     let graph = &loaded.graph;
     let last = |value: qwenc_ir::ValueId| {
@@ -321,7 +328,7 @@ fn decoder_facts(loaded: &Loaded, options: &CompileOptions) -> DecoderFacts {
     let size = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     DecoderFacts {
         vocab_size: logits.and_then(last).unwrap_or(0),
-        layers: loaded.config.layers.unwrap_or(0),
+        layers: loaded.config.layers.unwrap_or_else(|| layers_by_states(graph)),
         hidden_size: hidden.unwrap_or(0),
         max_context: size(options.sizes.max_context),
         prefill_chunk: size(options.sizes.prefill_chunk),

@@ -33,6 +33,9 @@ pub enum DecoderError {
     /// Graphs that do not fit each other.
     #[error("the embedding does not fit the decoder: {0}")]
     Join(String),
+    /// The angles of rope cannot be put into a table.
+    #[error("the angles of rope cannot be put into a table: {0}")]
+    Angles(String),
 }
 
 /// What an input is bound to.

@@ -13,6 +13,7 @@ use super::files::ModelFiles;
 use super::transform::join;
 use crate::error::CompileError;
 use crate::onnx::{ImportOptions, Model, PortDim, import};
+use crate::passes::tabulate_rope;
 
 /// Bound of a plain graph's symbols that the user gives none for.
 const DEFAULT_BOUND: i64 = 512;
@@ -59,6 +60,10 @@ pub fn load(files: &ModelFiles, given: &GivenSizes, sizes: DecoderSizes) -> Resu
                     }
                 })?;
             }
+            tabulate_rope(&mut graph, sizes.max_context).map_err(|cause| CompileError::Decoder {
+                file: decoder.clone(),
+                cause: DecoderError::Angles(cause.to_string()),
+            })?;
             let name = config.model_type.clone().unwrap_or_else(|| "decoder".to_string());
             Ok(Loaded {
                 graph,

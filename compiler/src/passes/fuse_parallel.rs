@@ -2,8 +2,8 @@
 //!
 //! Pattern: at least two Linears with the same `x`, without norm, gated pair or epilogue. Result: one Linear whose
 //! weights stand side by side, with a slice of the last axis in place of each old result. The slices are views; the
-//! matrix is read in one dispatch. Wider projections come first, equal ones by name (for these models q|k|v, or
-//! qkv|z|a|b): layers that are alike become alike whatever the order of their nodes, and share their kernels.
+//! matrix is read in one dispatch. Wider projections come first, equal ones by name, with numbers by value (for these
+//! models q|k|v, or qkv|z|a|b): layers that are alike become alike whatever the order of their nodes, and share their kernels.
 //!
 //! It runs before norms and epilogues are fused, which would make the Linears differ.
 
@@ -38,7 +38,7 @@ fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
         members.sort_by_cached_key(|member| {
             (
                 Reverse(width(graph, *member).and_then(|width| width.as_const())),
-                graph.node(*member).name.clone(),
+                natural(&graph.node(*member).name),
             )
         });
         join(graph, &members)?;
@@ -76,6 +76,21 @@ fn join(graph: &mut Graph, members: &[NodeId]) -> Result<(), PassError> {
     Ok(())
 }
 
+/// A name as texts with the number behind each: `linear_9` comes before `linear_10`.
+fn natural(name: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let digit = |c: char| c.is_ascii_digit();
+        let (text, behind) = rest.split_at(rest.find(digit).unwrap_or(rest.len()));
+        let (number, behind) = behind.split_at(behind.find(|c| !digit(c)).unwrap_or(behind.len()));
+        // A number that is too long counts as the largest; the order is for looks.
+        parts.push((text.to_string(), number.parse().unwrap_or(u64::MAX)));
+        rest = behind;
+    }
+    parts
+}
+
 /// The number of columns that a Linear computes.
 fn width(graph: &Graph, linear: NodeId) -> Option<&Dim> {
     first_output(graph, linear).and_then(|value| last_dim(graph, value))
@@ -108,7 +123,14 @@ fn joined_name(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::joined_name;
+    use super::{joined_name, natural};
+
+    #[test]
+    fn numbers_in_names_count_by_value() {
+        let mut names = ["l.10.b", "l.9.b", "l.9.a2", "l.9.a11", "l"];
+        names.sort_by_key(|name| natural(name));
+        assert_eq!(names, ["l", "l.9.a2", "l.9.a11", "l.9.b", "l.10.b"]);
+    }
 
     #[test]
     fn shared_parts_of_names_are_written_once() {

@@ -26,13 +26,19 @@ mod fuse_swiglu;
 mod gather_views;
 mod manager;
 mod raise_activation;
+mod raise_attention;
+mod raise_causal;
+mod raise_causal_conv;
 mod raise_gated_norm;
 mod raise_norm;
 mod raise_rope;
+mod raise_rotate_half;
 mod rewrite;
+mod rope_table;
 mod simplify;
 mod states;
 mod term;
+mod trace;
 mod unflatten;
 mod views;
 mod widen;
@@ -40,6 +46,7 @@ mod widen;
 pub use manager::{
     Histogram, MAX_NOTES, Note, Pass, PassError, PassRecord, PipelineError, Report, histogram, run_passes,
 };
+pub use rope_table::tabulate_rope;
 
 use qwenc_ir::Graph;
 
@@ -54,11 +61,16 @@ static PIPELINE: &[Pass] = &[
     dce::PASS,
     // Recognise what exporters spell out.
     embed::PASS,
-    states::PASS,
     raise_activation::PASS,
+    raise_causal_conv::PASS,
+    raise_attention::PASS,
+    raise_causal::PASS,
     raise_norm::PASS,
     raise_gated_norm::PASS,
+    raise_rotate_half::PASS,
+    views::PASS,
     raise_rope::PASS,
+    states::PASS,
     views::PASS,
     cse::PASS,
     dce::PASS,

@@ -1,19 +1,19 @@
 //! Raises rope whose cosines and sines are looked up by position in the graph to rope that reads the tables itself.
 //!
-//! Pattern: `Rope{Direct}` whose `cos` is a tree of selects with constant masks over gathers of rows of one constant
-//! table, each by a row of one positions tensor; and `sin` likewise, with the same masks. (Multi-axis rope: the masks
-//! say which frequency slot follows which axis; a single gather is rope with one axis.) Result: `Rope{Table}` with,
-//! for every slot, the axis found by evaluating the masks there.
+//! Pattern: `Rope{Direct}` whose `cos` at every frequency slot is an element of a row of one constant table, in the
+//! slot's own column, by one row of one positions tensor; and `sin` likewise. How slots are picked from several lookups
+//! (multi-axis rope: selects with masks, slices joined or scattered) is followed element by element ([`super::trace`]).
+//! Result: `Rope{Table}` with, for every slot, the axis of the positions that it reads.
 //!
-//! It does not fire when cos and sin read different positions or choose different axes, when masks are not constant
-//! along everything but the last axis, or when more than one table is involved.
+//! It does not fire when cos and sin read different positions or choose different axes, when what chooses is not
+//! constant, or when more than one table is involved.
 
 use qwenc_ir::op::{RopeAttrs, RopeSource};
-use qwenc_ir::{Dim, Expr, Graph, NodeId, Op, UnaryOp, ValueId};
+use qwenc_ir::{Dim, Graph, NodeId, Op, ValueId};
 
 use super::manager::{Pass, PassError, Report};
-use super::rewrite::{apply, present_inputs, replace_node, reshape_to, shape, strip_reshapes};
-use super::term::Term;
+use super::rewrite::{apply, present_inputs, replace_node, reshape_to, shape};
+use super::trace::{At, Origin, follow, origin};
 
 /// See the module.
 pub(super) const PASS: Pass =
@@ -47,7 +47,7 @@ struct Found {
     sin: ValueId,
     /// Positions `[A, ...]` that rows were taken of, or the positions of the only axis.
     positions: ValueId,
-    /// Whether `positions` has an axis dimension in front.
+    /// Whether the first axis of `positions` that is longer than 1 is that of the axes.
     multi: bool,
     axes: Vec<u8>,
 }
@@ -82,7 +82,7 @@ fn find(graph: &Graph, node: NodeId, half: usize) -> Result<Found, String> {
     if !sin.iter().map(|lookup| lookup.axis.unwrap_or(0)).eq(axes.iter().copied()) {
         return Err("cos and sin choose different axes".into());
     }
-    let known_axes = shape(graph, first_cos.positions).first().is_some_and(|axes| axes.as_usize().is_some());
+    let known_axes = first_long(graph, first_cos.positions).is_some_and(|axes| axes.as_usize().is_some());
     if first_cos.axis.is_some() && !known_axes {
         return Err("the number of position axes is not constant".into());
     }
@@ -97,44 +97,20 @@ fn find(graph: &Graph, node: NodeId, half: usize) -> Result<Found, String> {
 
 /// The lookup behind each of the `half` slots of a cos or sin tensor.
 fn lookups(graph: &Graph, value: ValueId, half: usize) -> Result<Vec<Lookup>, String> {
-    let term = Term::of(graph, strip_reshapes(graph, value));
+    let Some(last) = shape(graph, value).len().checked_sub(1) else {
+        return Err("cos or sin is a scalar".into());
+    };
     (0..half)
         .map(|slot| {
-            let leaf = chosen(graph, &term, &term.expr, slot)?;
-            lookup(graph, leaf, half)
+            let position = i64::try_from(slot).map_err(|_| "too many slots".to_string())?;
+            lookup(graph, &origin(graph, value, last, position), slot, half)
         })
         .collect()
 }
 
-/// The leaf that a tree of selects takes at a slot.
-fn chosen(graph: &Graph, term: &Term, expr: &Expr, slot: usize) -> Result<ValueId, String> {
-    match expr {
-        Expr::Arg(_) => term.leaf(expr).ok_or_else(|| "a select has no operand".into()),
-        Expr::Select(condition, a, b) => {
-            let branch = if holds(graph, term, condition, slot)? { a } else { b };
-            chosen(graph, term, branch, slot)
-        }
-        _ => Err("cos or sin is computed, not selected from a table".into()),
-    }
-}
-
-/// The value of a mask at a slot of the last axis.
-fn holds(graph: &Graph, term: &Term, condition: &Expr, slot: usize) -> Result<bool, String> {
-    if let Expr::Unary(UnaryOp::Not, inner) = condition {
-        return holds(graph, term, inner, slot).map(|value| !value);
-    }
-    let tensor = term.leaf(condition).and_then(|leaf| graph.constant(leaf));
-    let Some(tensor) = tensor else { return Err("a mask over the slots is not constant".into()) };
-    let Some((last, front)) = tensor.shape().split_last() else { return Err("a mask is a scalar".into()) };
-    if front.iter().any(|dim| *dim != 1) || (*last != 1 && slot >= *last) {
-        return Err("a mask varies over more than the slots".into());
-    }
-    Ok(tensor.i64_at(if *last == 1 { 0 } else { slot }) != 0)
-}
-
-fn lookup(graph: &Graph, leaf: ValueId, half: usize) -> Result<Lookup, String> {
-    let Some((gather, Op::Gather { axis: 0 })) = graph.producer_op(strip_reshapes(graph, leaf)) else {
-        return Err("a slot is not gathered from a table".into());
+fn lookup(graph: &Graph, at: &Origin, slot: usize, half: usize) -> Result<Lookup, String> {
+    let Some((gather, Op::Gather { axis: 0 })) = graph.producer_op(at.value) else {
+        return Err("a slot is computed, or not picked from a table in a constant way".into());
     };
     let (Some(table), Some(indices)) = (graph.node_input(gather, 0), graph.node_input(gather, 1)) else {
         return Err("a gather has no input".into());
@@ -143,21 +119,39 @@ fn lookup(graph: &Graph, leaf: ValueId, half: usize) -> Result<Lookup, String> {
         [_, columns] if *columns == Dim::from(half) && graph.constant(table).is_some() => {}
         _ => return Err(format!("the table is no constant with {half} columns")),
     }
-    let base = strip_reshapes(graph, indices);
-    if let Some((slice, Op::Slice { axis: 0, start, len, step: 1 })) = graph.producer_op(base)
-        && len.is(1)
-        && let Some(axis) = start.as_usize().and_then(|start| u8::try_from(start).ok())
-        && let Some(positions) = graph.node_input(slice, 0)
-    {
-        return Ok(Lookup { table, positions, axis: Some(axis) });
+    let Some((column, rows)) = at.index.split_last() else { return Err("a gather has no columns".into()) };
+    if !matches!(column, At::Fixed(column) if usize::try_from(*column) == Ok(slot)) {
+        return Err("a slot reads the column of another one".into());
     }
-    Ok(Lookup { table, positions: base, axis: None })
+    let source = follow(graph, Origin { value: indices, index: rows.to_vec() });
+    let positions = source.value;
+    // Of the axes that are longer than 1, the first may be fixed: it is the axis of multi-axis positions.
+    let sizes = shape(graph, positions);
+    let long = source.index.iter().zip(sizes).filter(|(_, dim)| !dim.is(1));
+    let mut axis = None;
+    let mut along = Vec::new();
+    for (place, (entry, _)) in long.enumerate() {
+        match entry {
+            At::Fixed(index) if place == 0 => axis = u8::try_from(*index).ok(),
+            At::Along(own) => along.push(*own),
+            At::Fixed(_) => return Err("a slot reads one position only".into()),
+        }
+    }
+    if !along.is_sorted() {
+        return Err("positions are permuted".into());
+    }
+    Ok(Lookup { table, positions, axis })
+}
+
+/// The first axis that is longer than 1.
+fn first_long(graph: &Graph, value: ValueId) -> Option<&Dim> {
+    shape(graph, value).iter().find(|dim| !dim.is(1))
 }
 
 /// The positions as `[A, B, S]` for an `x` of `[B, S, H, D]`.
 fn positions_of(graph: &mut Graph, found: &Found, x: ValueId) -> Result<ValueId, PassError> {
     let rows: Vec<Dim> = shape(graph, x).iter().take(2).cloned().collect();
-    let axes = match shape(graph, found.positions).first() {
+    let axes = match first_long(graph, found.positions) {
         Some(axes) if found.multi => axes.clone(),
         _ => Dim::constant(1),
     };

@@ -27,13 +27,32 @@ fn rewrite(expr: &Expr) -> Option<Expr> {
             Expr::Const(Scalar::Bool(true)) => Some((**a).clone()),
             Expr::Const(Scalar::Bool(false)) => Some((**b).clone()),
             _ if a == b => Some((**a).clone()),
-            _ => None,
+            _ => clamped_softplus(c, a, b),
         },
         Expr::Cast(to, a) => match &**a {
             Expr::Cast(from, inner) if from == to => Some(inner.clone().cast(*to)),
             _ => None,
         },
         Expr::Arg(_) | Expr::Const(_) => None,
+    }
+}
+
+/// PyTorch's softplus takes `x` itself above a threshold. From 17 on the two are the same f32.
+fn clamped_softplus(condition: &Expr, a: &Expr, b: &Expr) -> Option<Expr> {
+    const SAME_FROM: f32 = 17.0;
+    let Expr::Binary(op, left, right) = condition else { return None };
+    let high = |expr: &Expr| matches!(expr, Expr::Const(Scalar::F32(value)) if *value >= SAME_FROM);
+    let (x, above) = match op {
+        BinaryOp::Gt | BinaryOp::Ge if high(right) => (left, true),
+        BinaryOp::Lt | BinaryOp::Le if high(left) => (right, true),
+        BinaryOp::Lt | BinaryOp::Le if high(right) => (left, false),
+        BinaryOp::Gt | BinaryOp::Ge if high(left) => (right, false),
+        _ => return None,
+    };
+    let (plain, other) = if above { (a, b) } else { (b, a) };
+    match other {
+        Expr::Unary(UnaryOp::Softplus, inner) if inner == x && plain == &**x => Some(other.clone()),
+        _ => None,
     }
 }
 

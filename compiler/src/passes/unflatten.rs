@@ -6,7 +6,8 @@
 //! - a reshape behind it that splits leading axes moves in front of it, when nobody else reads the flat result.
 //!
 //! Both leave the operator with the higher rank, so they cannot undo each other. Pointwise operators need not keep
-//! their last axis for that: every reshape of all operands is fine. A reshape that keeps the rank stays where it is.
+//! their last axis for that: every reshape of all operands is fine. A reshape that keeps the rank stays where it is,
+//! unless it moves axes of size 1 backwards only: then an operator on rows takes the shape that has them in front.
 
 use qwenc_ir::{Dim, Graph, NodeId, Op, ValueId};
 
@@ -85,7 +86,10 @@ fn sink(graph: &mut Graph, node: NodeId) -> Result<Rewrite, PassError> {
         let (from, to) = (shape(graph, base), shape(graph, input));
         let keeps_rows = rows == Rows::Pointwise || from.last() == to.last();
         let most = wanted.as_ref().map_or(to.len(), Vec::len);
-        if keeps_rows && from.len() > most {
+        if keeps_rows
+            && (from.len() > most
+                || (wanted.is_none() && rows != Rows::Pointwise && only_moves_ones(from, to)))
+        {
             wanted = Some(from.to_vec());
         }
     }
@@ -93,6 +97,13 @@ fn sink(graph: &mut Graph, node: NodeId) -> Result<Rewrite, PassError> {
     let flat = shape(graph, output).to_vec();
     let value = with_rows(graph, node, &slots, rows, &wanted)?;
     Ok(Some(("reshape behind a row-wise operator", reshape_to(graph, value, &flat)?)))
+}
+
+/// True when two shapes of one rank differ in where their axes of size 1 are, and `from` has them further in front.
+fn only_moves_ones(from: &[Dim], to: &[Dim]) -> bool {
+    let ones = |shape: &[Dim]| shape.iter().map(|dim| dim.is(1)).collect::<Vec<_>>();
+    let others = |shape: &[Dim]| shape.iter().filter(|dim| !dim.is(1)).cloned().collect::<Vec<_>>();
+    from.len() == to.len() && others(from) == others(to) && ones(from) > ones(to)
 }
 
 fn hoist(graph: &mut Graph, node: NodeId, to: &[Dim]) -> Result<Rewrite, PassError> {

@@ -7,7 +7,7 @@
 //! - an expand in front of a pointwise operator that broadcasts anyway vanishes;
 //! - gathering by a constant progression is a slice, gathering by `0..n` from n rows is the table itself;
 //! - concat drops inputs of size 0, and of a single input is that input; a slice of a concat that lies in one input is
-//!   a slice of that.
+//!   a slice of that; a slice of a range is a range.
 //!
 //! Every rule needs the shapes involved to be provably equal; where they are not, the node stays.
 
@@ -15,7 +15,9 @@ use qwenc_ir::{Dim, Expr, Graph, NodeId, Op, ValueId};
 
 use super::gather_views;
 use super::manager::{Pass, PassError, Report};
-use super::rewrite::{apply, first_output, is_single, present_inputs, replace_node, shape};
+use super::rewrite::{
+    apply, first_output, is_single, present_inputs, replace_node, reshape_to, shape, strip_reshapes,
+};
 use super::unflatten;
 
 /// Most sweeps over the graph. Every rule shortens a chain or moves a view down, so few are needed; the bound is
@@ -140,6 +142,11 @@ fn slice(
         return Ok(Some(("slice of everything", input)));
     }
     let name = name(graph, node);
+    if let Some(range) = part_of_range(graph, input, axis, start, len, step) {
+        let to = shape(graph, output).to_vec();
+        let value = apply(graph, &name, range, &[])?;
+        return Ok(Some(("slice of a range", reshape_to(graph, value, &to)?)));
+    }
     Ok(match in_front(graph, node) {
         Some((_, Op::Slice { axis: first_axis, start: first, step: 1, .. }, Some(base)))
             if first_axis == axis && step == 1 =>
@@ -161,6 +168,28 @@ fn slice(
             }
         }
         _ => None,
+    })
+}
+
+/// The range that a slice of a range is, when nothing but the sliced axis is longer than 1.
+fn part_of_range(
+    graph: &Graph,
+    input: ValueId,
+    axis: usize,
+    start: &Dim,
+    len: &Dim,
+    step: i64,
+) -> Option<Op> {
+    let (_, Op::Range { start: first, step: own, .. }) = graph.producer_op(strip_reshapes(graph, input))?
+    else {
+        return None;
+    };
+    let alone = shape(graph, input).iter().enumerate().all(|(at, dim)| at == axis || dim.is(1));
+    let start = first.clone() + start.clone() * Dim::constant(*own);
+    (alone && !start.is_poison()).then_some(Op::Range {
+        start,
+        step: own.checked_mul(step)?,
+        len: len.clone(),
     })
 }
 

@@ -1,0 +1,102 @@
+//! Angles that are computed from positions become rows of a table.
+//!
+//! Pattern: `cos` or `sin` of `f32(positions) * frequencies`, where `positions` is an integer input of the graph with an
+//! axis of size 1 behind, and `frequencies` is a constant row. Result: `gather(table, positions)`; the table holds the
+//! same product, rounded to f32 as the graph would, and its cosine or sine. On a device, sine and cosine of large angles
+//! are far less exact than such a table.
+//!
+//! This is no pass of the pipeline, because it needs to know what the graph does not say: how many positions there are.
+//! It runs on decoders, whose positions are below the context's length. An expression whose product does not have this
+//! form stays as it is.
+
+use qwenc_ir::{DType, Expr, Graph, NodeId, Op, Tensor, UnaryOp, ValueId, ValueKind};
+
+use super::manager::PassError;
+use super::rewrite::{apply, elementwise, first_output, replace_node, reshape_to, shape, strip_reshapes};
+use super::term::{Product, Term, as_f32};
+
+/// Largest table, in elements.
+const MAX_ELEMENTS: usize = 1 << 26;
+
+/// Replaces computed angles in the whole graph; gives how many were. Positions are below `rows`.
+pub fn tabulate_rope(graph: &mut Graph, rows: usize) -> Result<usize, PassError> {
+    let mut count = 0;
+    for node in graph.topo_order()? {
+        if let Some(found) = find(graph, node) {
+            let Some(table) = table(&found, rows) else { continue };
+            let Some(output) = first_output(graph, node) else { continue };
+            let to = shape(graph, output).to_vec();
+            let name = graph.node(node).name.clone();
+            let table = graph.add_const(format!("{name}.table"), table);
+            let positions = reshape_to(graph, found.positions, &to[..to.len().saturating_sub(1)])?;
+            let value = apply(graph, &name, Op::Gather { axis: 0 }, &[table, positions])?;
+            replace_node(graph, node, &[value]);
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+struct Angles {
+    positions: ValueId,
+    frequencies: Vec<f32>,
+    sine: bool,
+}
+
+fn find(graph: &Graph, node: NodeId) -> Option<Angles> {
+    elementwise(graph, node)?;
+    let output = first_output(graph, node)?;
+    if graph.value(output).ty.dtype != DType::F32 {
+        return None;
+    }
+    let term = Term::shallow(graph, output, 4);
+    let (sine, angle) = match &term.expr {
+        Expr::Unary(UnaryOp::Sin, angle) => (true, angle),
+        Expr::Unary(UnaryOp::Cos, angle) => (false, angle),
+        _ => return None,
+    };
+    let product = Product::of(angle);
+    let (mut positions, mut frequencies, mut scale) = (None, None, 1.0f32);
+    for factor in &product.over {
+        match factor {
+            Expr::Cast(DType::F32, inner) if positions.is_none() => positions = Some(term.leaf(inner)?),
+            other => match (as_f32(other), term.leaf(other)) {
+                (Some(value), _) => scale *= value,
+                (None, Some(leaf)) if frequencies.is_none() => frequencies = Some(leaf),
+                _ => return None,
+            },
+        }
+    }
+    let (positions, frequencies) = (positions?, frequencies?);
+    let base = strip_reshapes(graph, positions);
+    let (_, rows) = shape(graph, output).split_last()?;
+    let (column, own_rows) = shape(graph, positions).split_last()?;
+    let tensor = graph.constant(frequencies)?;
+    let (width, front) = tensor.shape().split_last()?;
+    let fits = product.under.is_empty()
+        && graph.value(base).kind == ValueKind::Input
+        && graph.value(base).ty.dtype == DType::I64
+        && column.is(1)
+        && own_rows == rows
+        && front.iter().all(|size| *size == 1)
+        && tensor.dtype() == DType::F32
+        && shape(graph, output).last()?.as_usize() == Some(*width);
+    let frequencies = (0..tensor.len()).map(|at| tensor.f32_at(at) * scale).collect();
+    fits.then_some(Angles { positions, frequencies, sine })
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "the graph computes in f32")]
+fn table(angles: &Angles, rows: usize) -> Option<Tensor> {
+    let width = angles.frequencies.len();
+    if rows.checked_mul(width)? > MAX_ELEMENTS {
+        return None;
+    }
+    let mut values = Vec::with_capacity(rows * width);
+    for position in 0..rows {
+        for frequency in &angles.frequencies {
+            let angle = f64::from(position as f32 * frequency);
+            values.push(if angles.sine { angle.sin() } else { angle.cos() } as f32);
+        }
+    }
+    Tensor::from_f32(vec![rows, width], &values).ok()
+}
