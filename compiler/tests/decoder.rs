@@ -1,4 +1,4 @@
-//! Whole decoders: real exports of three exporters, compiled, replayed on both drivers, and held against logits that
+//! Whole decoders: real exports of several exporters, compiled, replayed on both drivers, and held against logits that
 //! Hugging Face transformers computed.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::verify::{compiled, default_sizes, report, sessions, verify_all};
-use common::{DIALECTS, copy_tree, golden, model, replace_file, tree};
+use common::{DIALECTS, STANDARD, copy_tree, golden, model, replace_file, tree};
 use qwenc::model::entries::DecoderSizes;
 use qwenc::pipeline::{CompileOptions, Silent, compile};
 use qwenc_golden::GoldenFile;
@@ -30,6 +30,18 @@ fn mobius_meets_the_goldens() {
     verify_all("mobius", default_sizes());
 }
 
+/// One `Scan` for every delta layer, the state of the convolution four wide, attention and rope spelled out.
+#[test]
+fn torch_meets_the_goldens() {
+    verify_all("torch", default_sizes());
+}
+
+/// The operators of opset 24, and functions of the model whose bodies hold a `Scan`.
+#[test]
+fn mobius_in_standard_operators_meets_the_goldens() {
+    verify_all("mobius_standard", default_sizes());
+}
+
 /// Prompts longer than a chunk are cut; states carry over, also at odd places, and the caches are nearly full.
 #[test]
 fn small_chunks_and_a_tight_context_give_the_same() {
@@ -40,7 +52,7 @@ fn small_chunks_and_a_tight_context_give_the_same() {
 #[test]
 fn decoding_takes_few_dispatches_and_the_dialects_agree() {
     let mut seen = Vec::new();
-    for dialect in DIALECTS {
+    for dialect in DIALECTS.into_iter().chain(STANDARD) {
         let (compiled, _) = compiled(dialect, default_sizes());
         let schedule = &compiled.assembled.schedule;
         let families: Vec<Vec<String>> = schedule
@@ -60,7 +72,7 @@ fn decoding_takes_few_dispatches_and_the_dialects_agree() {
         assert!(schedule.pipelines.len() <= 30, "{dialect}: {} pipelines", schedule.pipelines.len());
         seen.push((families, compiled.manifest.memory.weight_bytes));
     }
-    // Three exporters, one model: the same kernels in the same order over the same bytes.
+    // Several exporters, one model: the same kernels in the same order over the same bytes.
     assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:#?}");
 }
 

@@ -13,6 +13,9 @@ use qwenc_runtime::format::{MANIFEST_FILE, Manifest};
 /// The exports that the project carries, by exporter.
 pub const DIALECTS: [&str; 3] = ["genai015", "genai", "mobius"];
 
+/// Exports in standard operators alone, with the delta rule as a loop.
+pub const STANDARD: [&str; 2] = ["torch", "mobius_standard"];
+
 /// The project's root.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
