@@ -100,3 +100,65 @@ fn table(angles: &Angles, rows: usize) -> Option<Tensor> {
     }
     Tensor::from_f32(vec![rows, width], &values).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use qwenc_ir::Bindings;
+    use qwenc_ir::interp::{HostTensor, inputs_by_name, run};
+    use qwenc_ir::text::{ConstPool, parse};
+
+    use super::tabulate_rope;
+
+    const COMPUTED: &str = r#"graph "angles" {
+  input %positions: i64[3, 1, tokens]
+  input %others: f32[1, tokens, 1]
+  const %frequencies: f32[1, 2] = dense(1.0, 0.01)
+  %column = reshape(%positions) {shape = [3, 1, tokens, 1]}
+  %float = elementwise(%column) {expr = cast(f32, a0)}
+  %angle = elementwise(%frequencies, %float) {expr = mul(a0, a1)}
+  %cos = elementwise(%angle) {expr = cos(a0)}
+  %sin = elementwise(%angle) {expr = mul(sin(mul(a0, 0.5)), 3.0)}
+  %free = elementwise(%others, %frequencies) {expr = cos(mul(a0, a1))}
+  output "cos" = %cos
+  output "sin" = %sin
+  output "free" = %free
+}
+"#;
+
+    #[test]
+    fn tables_give_what_the_graph_computes() {
+        let before = parse(COMPUTED, &ConstPool::new()).unwrap();
+        let mut after = before.clone();
+        // The second is more than a sine, the third no function of positions.
+        assert_eq!(tabulate_rope(&mut after, 9).unwrap(), 1);
+        assert!(qwenc_ir::verify(&after).is_ok());
+        let bindings = Bindings::from([("tokens".to_owned(), 3)]);
+        let positions = HostTensor::i64(vec![3, 1, 3], vec![0, 1, 8, 2, 3, 4, 5, 6, 7]).unwrap();
+        let others = HostTensor::f32(vec![1, 3, 1], vec![0.5, 1.5, -2.0]).unwrap();
+        let results = [&before, &after].map(|graph| {
+            let given = [("positions", positions.clone()), ("others", others.clone())];
+            run(graph, &bindings, &inputs_by_name(graph, given).unwrap()).unwrap()
+        });
+        for name in ["cos", "sin", "free"] {
+            let [old, new] = results.each_ref().map(|values| values.output(name).unwrap());
+            assert!(old.max_abs_diff(new).unwrap() <= 1e-6, "{name}");
+        }
+    }
+
+    #[test]
+    fn positions_that_are_computed_are_left_alone() {
+        let text = COMPUTED
+            .replace("input %positions: i64[3, 1, tokens]", "input %given: i64[3, 1, tokens]")
+            .replace("  %column = ", "  %positions = elementwise(%given) {expr = add(a0, 1)}\n  %column = ");
+        let mut graph = parse(&text, &ConstPool::new()).unwrap();
+        assert_eq!(tabulate_rope(&mut graph, 9).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_table_that_is_too_large_is_not_made() {
+        let mut graph = parse(COMPUTED, &ConstPool::new()).unwrap();
+        assert_eq!(tabulate_rope(&mut graph, 1 << 26).unwrap(), 0);
+    }
+}
