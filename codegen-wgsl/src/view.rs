@@ -27,9 +27,9 @@ impl Elem {
     pub const fn of(dtype: DType) -> Option<Self> {
         match dtype {
             DType::F32 | DType::F16 | DType::Bf16 | DType::F64 => Some(Elem::F32),
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 => Some(Elem::I32),
-            DType::U32 | DType::U16 | DType::U8 | DType::Bool => Some(Elem::U32),
-            DType::U64 | DType::I4 | DType::U4 => None,
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::I4 | DType::I2 => Some(Elem::I32),
+            DType::U32 | DType::U16 | DType::U8 | DType::U4 | DType::U2 | DType::Bool => Some(Elem::U32),
+            DType::U64 => None,
         }
     }
 }

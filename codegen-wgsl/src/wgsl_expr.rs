@@ -312,14 +312,13 @@ impl<'a> Writer<'a> {
         // Into narrow integers floats saturate, and integers keep their low bits.
         Ok(match (to, source) {
             _ if to == from => text,
-            (DType::I8, Kind::Float) => format!("clamp({text}, -128i, 127i)"),
-            (DType::I16, Kind::Float) => format!("clamp({text}, -32768i, 32767i)"),
-            (DType::U8, Kind::Float) => format!("min({text}, 255u)"),
-            (DType::U16, Kind::Float) => format!("min({text}, 65535u)"),
-            (DType::I8 | DType::I16 | DType::U8 | DType::U16, _) => {
-                format!("extractBits({text}, 0u, {}u)", to.bits())
+            _ if !to.is_int() || to.bits() >= 32 => text,
+            (_, Kind::Float) if to.is_signed_int() => {
+                let limit = 1u32 << (to.bits() - 1);
+                format!("clamp({text}, -{limit}i, {}i)", limit - 1)
             }
-            _ => text,
+            (_, Kind::Float) => format!("min({text}, {}u)", (1u32 << to.bits()) - 1),
+            _ => format!("extractBits({text}, 0u, {}u)", to.bits()),
         })
     }
 }

@@ -13,6 +13,7 @@ use crate::model::decoder::DecoderError;
 use crate::model::files::LocateError;
 use crate::onnx::{ImportError, ReadError};
 use crate::passes::PipelineError;
+use crate::quantize::RecipeError;
 
 /// A model could not be compiled.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -54,6 +55,10 @@ pub enum CompileError {
     #[error(transparent)]
     #[diagnostic(code(qwenc::pass))]
     Pass(#[from] PipelineError),
+    /// Weights cannot be stored as asked for.
+    #[error(transparent)]
+    #[diagnostic(code(qwenc::quantize))]
+    Recipe(#[from] RecipeError),
     /// An entry point cannot be lowered to kernels.
     #[error("entry `{entry}`: {cause}")]
     #[diagnostic(code(qwenc::lower), help("`qwenc inspect` shows the graph as the passes left it"))]

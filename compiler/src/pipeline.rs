@@ -8,7 +8,7 @@ use qwenc_codegen_wgsl::Symbols;
 use qwenc_golden::GoldenFile;
 use qwenc_ir::Graph;
 use qwenc_runtime::format::{
-    DecoderFacts, FORMAT_VERSION, Manifest, ModelFacts, Requirements, memory, validate,
+    DecoderFacts, FORMAT_VERSION, Manifest, ModelFacts, QuantizationFacts, Requirements, memory, validate,
 };
 
 use crate::bundle::{BundleError, BundleWriter, FolderSink, Shard, ShardWriter, Sink};
@@ -21,7 +21,8 @@ use crate::model::entries::{self, DecoderSizes, Entries, LOGITS};
 use crate::model::files::{ModelFiles, locate};
 use crate::model::load::{GivenSizes, Loaded, load};
 use crate::model::variant::Variants;
-use crate::passes::{self, PassRecord};
+use crate::passes::{self, Pass, PassRecord};
+use crate::quantize::{WeightRecipe, WeightRecord, quantize, stored_weights};
 use crate::schedule::{Assembled, EntryPlan, WeightBuffer, assemble, weight_specs};
 
 /// Where a bundle keeps its golden run.
@@ -40,6 +41,8 @@ pub struct CompileOptions {
     pub sizes: DecoderSizes,
     /// A golden file that the bundle carries, so that any device can test itself.
     pub golden: Option<PathBuf>,
+    /// How matrices of floats are stored.
+    pub weights: WeightRecipe,
 }
 
 impl Default for CompileOptions {
@@ -50,6 +53,7 @@ impl Default for CompileOptions {
             given: GivenSizes::default(),
             sizes: DecoderSizes { max_context: 4096, prefill_chunk: 512 },
             golden: None,
+            weights: WeightRecipe::default(),
         }
     }
 }
@@ -84,6 +88,10 @@ pub struct Compiled {
     pub assembled: Assembled,
     /// The manifest; its list of files is complete once the bundle is written.
     pub manifest: Manifest,
+    /// What was done with each matrix of floats, when the recipe changes any.
+    pub weights: Vec<WeightRecord>,
+    /// What was done to the model beyond reading it, for people.
+    pub notes: Vec<String>,
 }
 
 /// Compiles the model at `input` and writes the bundle to `output`.
@@ -128,11 +136,11 @@ pub fn compile_to(
         loaded.assets.push(golden(path)?);
     }
     observer.imported(&loaded.graph);
-    timed(observer, "passes", |observer| {
-        Ok(passes::run_all(&mut loaded.graph, &mut |record, graph| observer.pass(record, graph))?)
-    })?;
+    timed(observer, "raise", |observer| run_passes(passes::raising(), &mut loaded.graph, observer))?;
+    let records = timed(observer, "quantize", |_| Ok(quantize(&mut loaded.graph, &options.weights)?))?;
+    timed(observer, "fuse", |observer| run_passes(passes::fusing(), &mut loaded.graph, observer))?;
     let entries = timed(observer, "entry points", |_| cut(&loaded, options))?;
-    emit(&loaded, &entries, sink, options, observer)
+    emit(&loaded, &entries, records, sink, options, observer)
 }
 
 /// Compiles a graph as it is, without passes, to the one entry point `main`. Operator tests use this.
@@ -144,9 +152,14 @@ pub fn compile_graph(graph: &Graph, symbols: Symbols, sink: &mut dyn Sink) -> Re
         symbols: symbols.clone(),
         name: graph.name().to_string(),
         assets: Vec::new(),
+        notes: Vec::new(),
     };
     let entries = entries::main_entry(graph, symbols);
-    emit(&loaded, &entries, sink, &CompileOptions::default(), &mut Silent)
+    emit(&loaded, &entries, Vec::new(), sink, &CompileOptions::default(), &mut Silent)
+}
+
+fn run_passes(passes: &[Pass], graph: &mut Graph, observer: &mut dyn Observer) -> Result<(), CompileError> {
+    Ok(passes::run_passes(passes, graph, &mut |record, graph| observer.pass(record, graph))?)
 }
 
 /// A golden file to carry along. It is checked now, not when someone needs it.
@@ -161,17 +174,18 @@ fn golden(path: &Path) -> Result<Asset, CompileError> {
 fn emit(
     loaded: &Loaded,
     entries: &Entries,
+    weights: Vec<WeightRecord>,
     sink: &mut dyn Sink,
     options: &CompileOptions,
     observer: &mut dyn Observer,
 ) -> Result<Compiled, CompileError> {
     let plans = timed(observer, "lower", |observer| lower_all(entries, options, observer))?;
     let mut writer = BundleWriter::new(sink);
-    let weights = timed(observer, "pack weights", |observer| {
+    let packed = timed(observer, "pack weights", |observer| {
         pack_all(&plans, observer, &mut |shard| Ok(writer.write(&shard.path, &shard.bytes)?))
     })?;
     let assembled = timed(observer, "schedule", |_| {
-        assemble(&plans, &entries.symbols, &weights).map_err(|source| lower_error("schedule", source))
+        assemble(&plans, &entries.symbols, &packed).map_err(|source| lower_error("schedule", source))
     })?;
     let manifest = timed(observer, "write", |_| {
         for shader in &assembled.shaders {
@@ -180,12 +194,12 @@ fn emit(
         for asset in &loaded.assets {
             writer.write(&asset.path, &asset.bytes)?;
         }
-        Ok(writer.finish(&assembled.schedule, manifest(loaded, &assembled, options))?)
+        Ok(writer.finish(&assembled.schedule, manifest(loaded, &assembled, &weights, options))?)
     })?;
     timed(observer, "check", |_| {
         validate(&manifest, &assembled.schedule).map_err(|error| CompileError::Invalid(error.to_string()))
     })?;
-    Ok(Compiled { assembled, manifest })
+    Ok(Compiled { assembled, manifest, weights, notes: loaded.notes.clone() })
 }
 
 fn timed<T>(
@@ -259,7 +273,12 @@ fn pack_all(
     writer.finish(emit)
 }
 
-fn manifest(loaded: &Loaded, assembled: &Assembled, options: &CompileOptions) -> Manifest {
+fn manifest(
+    loaded: &Loaded,
+    assembled: &Assembled,
+    weights: &[WeightRecord],
+    options: &CompileOptions,
+) -> Manifest {
     let schedule = &assembled.schedule;
     let decoder = loaded.is_decoder.then(|| decoder_facts(loaded, options));
     let bindings = |dispatch: &qwenc_runtime::format::Dispatch| dispatch.bindings.len().saturating_sub(1);
@@ -296,7 +315,10 @@ fn manifest(loaded: &Loaded, assembled: &Assembled, options: &CompileOptions) ->
         },
         features: Vec::new(),
         memory: memory(schedule).unwrap_or_default(),
-        quantization: "f32".to_string(),
+        quantization: QuantizationFacts {
+            recipe: options.weights.to_string(),
+            weights: stored_weights(&loaded.graph, weights),
+        },
         variants: vec!["baseline".to_string()],
         files: Vec::new(),
     }

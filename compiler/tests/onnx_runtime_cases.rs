@@ -10,7 +10,7 @@ use onnx_builder::{close, run_graph, stored_tensor};
 use qwenc::onnx::{ImportOptions, Model, import};
 use qwenc_ir::interp::HostTensor;
 
-const CASES: [&str; 31] = [
+const CASES: [&str; 51] = [
     "activations",
     "attention_past",
     "causal_conv",
@@ -18,6 +18,11 @@ const CASES: [&str; 31] = [
     "fused_matmul",
     "gated_rms_sigmoid",
     "gated_rms_silu",
+    "gather_bytes_4",
+    "gather_bytes_4_zeros",
+    "gather_bytes_8_zeros",
+    "gather_int4",
+    "gather_uint4_columns",
     "gqa",
     "gqa_bias",
     "gqa_packed",
@@ -30,6 +35,21 @@ const CASES: [&str; 31] = [
     "mha_causal",
     "mrope_0",
     "mrope_1",
+    "nbits_2_symmetric",
+    "nbits_2_zeros",
+    "nbits_4_bias",
+    "nbits_4_float_zeros",
+    "nbits_4_odd_k",
+    "nbits_4_symmetric",
+    "nbits_4_zeros",
+    "nbits_8_symmetric",
+    "nbits_8_zeros",
+    "qdq_int4_blocks",
+    "qdq_int8_columns",
+    "qdq_int8_rows",
+    "qdq_uint4_blocks",
+    "qdq_uint8_tensor",
+    "quantize_and_back",
     "rope_offset",
     "rope_partial",
     "rope_positions",

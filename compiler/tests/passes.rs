@@ -34,7 +34,7 @@ fn cases_of(pass: &str) -> Vec<PathBuf> {
 }
 
 fn pass_named(name: &str) -> &'static Pass {
-    pipeline().iter().find(|pass| pass.name == name).unwrap_or_else(|| panic!("no pass is called {name}"))
+    pipeline().find(|pass| pass.name == name).unwrap_or_else(|| panic!("no pass is called {name}"))
 }
 
 /// Runs one pass and then dead code elimination, each verified; gives the pass's report.

@@ -258,7 +258,7 @@ macro_rules! files {
     };
 }
 
-files!(attention, conv, delta, linear, norm, pointwise, rearrange, reduce, rope);
+files!(attention, conv, delta, linear, norm, pointwise, quantized, rearrange, reduce, rope);
 
 /// Random graphs: whatever the generator puts together must give the interpreter's results on devices. Every computed
 /// value is an output, so that a failure names the first node that is wrong; states become plain inputs and outputs,

@@ -34,13 +34,17 @@ pub enum DType {
     I4,
     /// Unsigned 4-bit integer, two elements a byte, low nibble first.
     U4,
+    /// Signed 2-bit integer, four elements a byte, low bits first.
+    I2,
+    /// Unsigned 2-bit integer, four elements a byte, low bits first.
+    U2,
     /// Boolean, one byte an element.
     Bool,
 }
 
 impl DType {
     /// Every element type, in declaration order.
-    pub const ALL: [DType; 15] = [
+    pub const ALL: [DType; 17] = [
         DType::F32,
         DType::F16,
         DType::Bf16,
@@ -55,6 +59,8 @@ impl DType {
         DType::U8,
         DType::I4,
         DType::U4,
+        DType::I2,
+        DType::U2,
         DType::Bool,
     ];
 
@@ -66,6 +72,7 @@ impl DType {
             DType::F16 | DType::Bf16 | DType::I16 | DType::U16 => 16,
             DType::I8 | DType::U8 | DType::Bool => 8,
             DType::I4 | DType::U4 => 4,
+            DType::I2 | DType::U2 => 2,
         }
     }
 
@@ -82,6 +89,11 @@ impl DType {
     /// True for every signed or unsigned integer type (not for `Bool`).
     pub const fn is_int(self) -> bool {
         !self.is_float() && !matches!(self, DType::Bool)
+    }
+
+    /// True for the signed integer types.
+    pub const fn is_signed_int(self) -> bool {
+        matches!(self, DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::I4 | DType::I2)
     }
 
     /// The name used in the text form of the IR.
@@ -101,6 +113,8 @@ impl DType {
             DType::U8 => "u8",
             DType::I4 => "i4",
             DType::U4 => "u4",
+            DType::I2 => "i2",
+            DType::U2 => "u2",
             DType::Bool => "bool",
         }
     }

@@ -125,6 +125,7 @@ pub fn infer(op: &Op, inputs: &[Option<&ValueType>]) -> Result<Vec<ValueType>> {
             let x = inputs.need(0)?;
             vec![ValueType { dtype: x.dtype, shape: reduced(x, axes, *keep_dims)? }]
         }
+        Op::Dequantize { axis, block, zero } => vec![dequantize(&inputs, *axis, *block, *zero)?],
         Op::ArgReduce { axis, keep_dims, .. } => {
             let x = inputs.need(0)?;
             vec![ValueType { dtype: DType::I64, shape: reduced(x, &[*axis], *keep_dims)? }]
@@ -268,6 +269,34 @@ fn reduced(x: &ValueType, axes: &[usize], keep_dims: bool) -> Result<Vec<Dim>> {
         (true, false) => None,
     };
     Ok(x.shape.iter().enumerate().filter_map(|(axis, dim)| keep(axis, dim)).collect())
+}
+
+fn dequantize(inputs: &Inputs<'_>, axis: usize, block: usize, zero: i64) -> Result<ValueType> {
+    let (codes, scales) = (inputs.need(0)?, inputs.float(1)?);
+    if !codes.dtype.is_int() {
+        fail!("codes must be integers, not {codes}");
+    }
+    check_axis(codes, axis)?;
+    let Ok(length) = i64::try_from(block.max(1)) else { fail!("blocks of {block}") };
+    if block == 0 {
+        fail!("blocks of no codes");
+    }
+    let fits = |at: usize, size: &Dim| match at == axis {
+        true => *size == codes.shape[at].ceil_div(length),
+        false => *size == codes.shape[at] || size.is(1),
+    };
+    if scales.rank() != codes.rank() || !scales.shape.iter().enumerate().all(|(at, size)| fits(at, size)) {
+        fail!("scales {scales} do not fit {codes} in blocks of {block} along axis {axis}");
+    }
+    if let Some(points) = inputs.get(2) {
+        if !(points.dtype.is_float() || points.dtype == codes.dtype) || points.shape != scales.shape {
+            fail!("zero points {points} do not fit codes {codes} and scales {scales}");
+        }
+        if zero != 0 {
+            fail!("zero points are given twice");
+        }
+    }
+    Ok(ValueType { dtype: scales.dtype, shape: codes.shape.clone() })
 }
 
 fn gather(data: &ValueType, indices: &ValueType, axis: usize) -> Result<ValueType> {

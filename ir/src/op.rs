@@ -223,6 +223,18 @@ pub enum Op {
         /// Keep reduced axes with size 1.
         keep_dims: bool,
     },
+    /// Codes to floats: `(code - zero) * scale`. Inputs: codes (integers of rank at least 1), scales (floats of the
+    /// codes' rank), zero points? (of the scales' shape, of the codes' element type or floats; absent: `zero` for all).
+    /// Along `axis` one scale covers `block` consecutive codes, the last one what is left; along the other axes scales
+    /// have the codes' size, or 1. The result has the shape of the codes and the element type of the scales.
+    Dequantize {
+        /// The axis that is cut into blocks.
+        axis: usize,
+        /// Codes of a block, at least 1.
+        block: usize,
+        /// The zero point of every block, when there is no input for it; 0 when there is.
+        zero: i64,
+    },
     /// Index (I64) of the extreme element along an axis.
     ArgReduce {
         /// The smallest instead of the largest.
@@ -363,6 +375,7 @@ impl Op {
             Op::Elementwise(_) => "elementwise",
             Op::MatMul { .. } => "matmul",
             Op::Reduce { .. } => "reduce",
+            Op::Dequantize { .. } => "dequantize",
             Op::ArgReduce { .. } => "arg_reduce",
             Op::CumSum { .. } => "cumsum",
             Op::Softmax { .. } => "softmax",
@@ -407,6 +420,7 @@ impl Op {
             Op::Elementwise(_)
             | Op::MatMul { .. }
             | Op::Reduce { .. }
+            | Op::Dequantize { .. }
             | Op::ArgReduce { .. }
             | Op::CumSum { .. }
             | Op::Softmax { .. }

@@ -186,18 +186,21 @@ impl Tensor {
             DType::I8 => i8::from_le_bytes(self.word(index)).into(),
             DType::U8 => i64::from(self.word::<1>(index)[0]),
             DType::Bool => i64::from(self.word::<1>(index)[0] != 0),
-            DType::U4 => i64::from(self.nibble(index)),
-            DType::I4 => {
-                let nibble = i64::from(self.nibble(index));
-                if nibble >= 8 { nibble - 16 } else { nibble }
+            DType::U4 | DType::U2 => i64::from(self.small(index)),
+            DType::I4 | DType::I2 => {
+                let (value, bits) = (i64::from(self.small(index)), self.dtype.bits());
+                if value >> (bits - 1) == 1 { value - (1 << bits) } else { value }
             }
             DType::F32 | DType::F16 | DType::Bf16 | DType::F64 => 0,
         }
     }
 
-    fn nibble(&self, index: usize) -> u8 {
-        let byte = self.bytes.get(index / 2).copied().unwrap_or(0);
-        if index.is_multiple_of(2) { byte & 0xF } else { byte >> 4 }
+    /// An element of less than eight bits, unsigned.
+    fn small(&self, index: usize) -> u8 {
+        let bits = self.dtype.bits();
+        let per_byte = 8 / bits;
+        let byte = self.bytes.get(index / per_byte).copied().unwrap_or(0);
+        (byte >> (index % per_byte * bits)) & ((1 << bits) - 1)
     }
 }
 
@@ -223,6 +226,10 @@ mod tests {
         assert_eq!(tensor.to_i64().unwrap(), [-1, -8, 7]);
         let tensor = Tensor::new(DType::U4, vec![3], Bytes::from_static(&[0x8F, 0x07])).unwrap();
         assert_eq!(tensor.to_i64().unwrap(), [15, 8, 7]);
+        let tensor = Tensor::new(DType::U2, vec![5], Bytes::from_static(&[0b11_10_01_00, 0b10])).unwrap();
+        assert_eq!(tensor.to_i64().unwrap(), [0, 1, 2, 3, 2]);
+        let tensor = Tensor::new(DType::I2, vec![5], Bytes::from_static(&[0b11_10_01_00, 0b10])).unwrap();
+        assert_eq!(tensor.to_i64().unwrap(), [0, 1, -2, -1, -2]);
     }
 
     #[test]

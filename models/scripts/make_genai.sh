@@ -36,4 +36,5 @@ build() {
 build fp32_webgpu             fp32 webgpu
 build fp32_webgpu_embeds      fp32 webgpu exclude_embeds=true
 build fp16_webgpu_embeds      fp16 webgpu exclude_embeds=true
+build int4_webgpu_embeds      int4 webgpu exclude_embeds=true
 build int4_webgpu_embeds_acc1 int4 webgpu exclude_embeds=true accuracy_level=1 use_webgpu_fp32=true

@@ -5,11 +5,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
+use miette::IntoDiagnostic;
 
 use super::ModelArgs;
+use super::device::DeviceArgs;
 use super::emit::Emitter;
 use super::out::{self, say};
 use super::progress::TerminalProgress;
+use super::quant_report::QuantReport;
 use crate::passes::PassRecord;
 use crate::pipeline::{CompileOptions, Observer, compile};
 use crate::schedule::EntryPlan;
@@ -44,6 +47,8 @@ pub(super) struct CompileArgs {
     /// Print a summary as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// Both what the terminal shows and what `--emit` writes.
@@ -81,13 +86,27 @@ pub(super) fn execute(args: &CompileArgs) -> miette::Result<ExitCode> {
     let result = compile(&args.model.input, &args.output, &options, &mut watch);
     watch.progress.finish();
     let compiled = result?;
-    watch.emitter.write(&args.output, &compiled)?;
+    let quantized = match compiled.weights.as_slice() {
+        [] => None,
+        records => Some(QuantReport::new(records, &args.output, args.golden.as_deref(), &args.device)?),
+    };
+    watch.emitter.write(&args.output, &compiled, quantized.as_ref())?;
 
     let facts = super::inspect::BundleFacts::new(&compiled.manifest, &compiled.assembled.schedule);
     if args.json {
-        say!("{}", facts.json());
+        let mut value = facts.value();
+        if let (Some(quantized), Some(object)) = (&quantized, value.as_object_mut()) {
+            object.insert("quantized".into(), quantized.value());
+        }
+        say!("{}", serde_json::to_string_pretty(&value).into_diagnostic()?);
     } else {
         out::print(format_args!("{facts}"));
+        for note in &compiled.notes {
+            say!("note: {note}");
+        }
+        if let Some(quantized) = &quantized {
+            out::print(format_args!("{quantized}"));
+        }
         say!("\n{} is ready, in {:.1} s", args.output.display(), start.elapsed().as_secs_f32());
     }
     Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ use qwenc_runtime::format::{Command, Expr, Schedule};
 use serde_json::{Value, json};
 
 use super::compile::Emit;
+use super::quant_report::QuantReport;
 use crate::passes::PassRecord;
 use crate::pipeline::{Compiled, Observer};
 use crate::schedule::EntryPlan;
@@ -41,7 +42,12 @@ impl Emitter {
     }
 
     /// Writes everything to `<output>.emit/`.
-    pub(super) fn write(mut self, output: &Path, compiled: &Compiled) -> miette::Result<()> {
+    pub(super) fn write(
+        mut self,
+        output: &Path,
+        compiled: &Compiled,
+        quantized: Option<&QuantReport<'_>>,
+    ) -> miette::Result<()> {
         if self.wanted.is_empty() {
             return Ok(());
         }
@@ -50,7 +56,7 @@ impl Emitter {
         }
         if self.wants(Emit::Report) {
             let facts = super::inspect::BundleFacts::new(&compiled.manifest, &compiled.assembled.schedule);
-            let report = json!({ "stages": self.stages, "passes": self.passes, "bundle": facts.value() });
+            let report = json!({ "stages": self.stages, "passes": self.passes, "bundle": facts.value(), "quantized": quantized.map(QuantReport::value) });
             let text = serde_json::to_string_pretty(&report).into_diagnostic()?;
             self.files.push(("report.json".into(), text));
         }

@@ -294,12 +294,14 @@ impl fmt::Display for BundleFacts<'_> {
             writeln!(f, "           {}", parts.join(", "))?;
         }
         let memory = &self.manifest.memory;
-        writeln!(
-            f,
-            "\n{} pipelines, quantization {}",
-            self.schedule.pipelines.len(),
-            self.manifest.quantization
-        )?;
+        writeln!(f, "\n{} pipelines", self.schedule.pipelines.len())?;
+        let mut formats: BTreeMap<&str, usize> = BTreeMap::new();
+        for weight in &self.manifest.quantization.weights {
+            *formats.entry(&weight.format).or_insert(0) += 1;
+        }
+        let formats: Vec<String> =
+            formats.iter().map(|(format, count)| format!("{count} {format}")).collect();
+        writeln!(f, "matrices: {}", if formats.is_empty() { "none".into() } else { formats.join(", ") })?;
         let rows = [
             ("weights", memory.weight_bytes),
             ("arena", memory.arena_bytes),

@@ -6,6 +6,7 @@ mod emit;
 mod inspect;
 mod out;
 mod progress;
+mod quant_report;
 mod run;
 mod verify;
 
@@ -18,6 +19,7 @@ use crate::model::entries::DecoderSizes;
 use crate::model::load::GivenSizes;
 use crate::model::variant::Variants;
 use crate::pipeline::CompileOptions;
+use crate::quantize::{Keep, StoreAs, WeightRecipe};
 
 /// Compile ONNX models ahead of time to WGSL, a schedule and packed weights, and replay them on WebGPU.
 #[derive(Debug, Parser)]
@@ -63,6 +65,12 @@ struct ModelArgs {
     /// Most positions of one prefill call; longer prompts are cut
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..=8192))]
     prefill_chunk: u32,
+    /// How to store weights that the model has as floats: keep, f32, f16, q8 or q4
+    #[arg(long, value_name = "FORMAT", default_value = "keep")]
+    quant: StoreAs,
+    /// An exception from --quant: weights whose name, or layer's name, has this part (or matches, with *); may be repeated
+    #[arg(long, value_name = "FORMAT:PATTERN")]
+    keep: Vec<Keep>,
 }
 
 impl ModelArgs {
@@ -77,6 +85,7 @@ impl ModelArgs {
                 prefill_chunk: (self.prefill_chunk as usize).min(max_context),
             },
             golden: None,
+            weights: WeightRecipe { default: self.quant, keep: self.keep.clone() },
         }
     }
 }

@@ -1,13 +1,11 @@
 //! Operators with one kernel family each and no choices: pointwise math, reductions, gather, matrix products.
 
 use qwenc_codegen_wgsl::elementwise::ElementwiseParams;
-use qwenc_codegen_wgsl::gather::GatherParams;
 use qwenc_codegen_wgsl::wgsl_expr::Argument;
-use qwenc_codegen_wgsl::{View, arg_reduce, cumsum, elementwise, gather, matmul, reduce, softmax};
+use qwenc_codegen_wgsl::{View, arg_reduce, cumsum, elementwise, matmul, reduce, softmax};
 use qwenc_ir::op::ReduceKind;
-use qwenc_ir::{DType, Dim, Expr, NodeId, ValueId};
+use qwenc_ir::{DType, Expr, NodeId, ValueId};
 
-use super::weights::{WeightSpec, constant_matrix};
 use super::{LowerError, Lowering};
 
 /// The inputs of an expression as kernel arguments. Constants of one element go into the expression itself.
@@ -123,30 +121,6 @@ pub(super) fn softmax(
     let output = lowering.output(node, 0)?;
     let output = lowering.place(output)?;
     let kernel = softmax::kernel(lowering.symbols(), &softmax::SoftmaxParams { axis, log, input, output })?;
-    lowering.launch(kernel);
-    Ok(())
-}
-
-/// Gather. A lookup of rows in a constant matrix reads it packed as a linear layer's weight, so that an embedding and a
-/// head of equal content are stored once.
-pub(super) fn gather(lowering: &mut Lowering<'_>, node: NodeId, axis: usize) -> Result<(), LowerError> {
-    let graph = lowering.graph();
-    let data = graph.node_input(node, 0).ok_or_else(|| LowerError::graph("input 0 is missing"))?;
-    let packed = constant_matrix(graph, data).filter(|source| axis == 0 && source.tensor.dtype().is_float());
-    let input = match packed {
-        Some(source) => {
-            let (rows, columns) = source.extent();
-            let spec = WeightSpec::Rows { sources: vec![source], interleave: false, rows: 0..rows };
-            let mut view = lowering.weight(spec);
-            view.shape[1] = Dim::from(columns);
-            view
-        }
-        None => lowering.view(data)?,
-    };
-    let indices = lowering.input(node, 1)?;
-    let output = lowering.output(node, 0)?;
-    let output = lowering.place(output)?;
-    let kernel = gather::kernel(lowering.symbols(), &GatherParams { axis, input, indices, output })?;
     lowering.launch(kernel);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Fused linear layers: one matrix-vector dispatch for a single row, a norm and a matrix product for many.
+//! Fused linear layers: one matrix-vector dispatch for a single row, a norm and a matrix product for many. Weights of
+//! several kinds side by side (quantized ones and floats) are as many dispatches.
 
 use qwenc_codegen_wgsl::kernel::limits;
 use qwenc_codegen_wgsl::linear::{Epilogue, LinearParams, NormPrologue};
@@ -10,8 +11,9 @@ use qwenc_ir::{Dim, NodeId, ValueId};
 
 use super::generic::arguments;
 use super::move_ops::{broadcast, slice_axis};
-use super::weights::{RowSource, WeightSpec, constant_matrix};
+use super::weights::{RowPart, RowStack, WeightSpec};
 use super::{LowerError, Lowering};
+use crate::matrix::Matrix;
 
 /// Lowers a fused linear layer.
 pub(super) fn linear(
@@ -55,36 +57,48 @@ pub(super) fn linear(
         epilogue = Some(Epilogue { expr, extras: arguments });
     }
 
-    for rows in pieces(&sources, attrs.glu.is_some())? {
-        let columns = if attrs.glu.is_some() { rows.start / 2..rows.end / 2 } else { rows.clone() };
-        let (start, len) = (Dim::from(columns.start), Dim::from(columns.len()));
-        let narrow = |view: &View| slice_axis(view, 1, &start, &len);
-        let weight = lowering.weight(WeightSpec::Rows {
-            sources: sources.clone(),
-            interleave: attrs.glu.is_some(),
-            rows,
-        });
-        let params = LinearParams {
-            x: x.clone(),
-            norm: norm.clone(),
-            weight: Weight::f32(weight),
-            glu: attrs.glu,
-            epilogue: epilogue.clone().map(|mut epilogue| {
-                for extra in &mut epilogue.extras {
-                    extra.view = narrow(&extra.view);
-                }
-                epilogue
-            }),
-            output: narrow(&out),
-        };
-        let kernel = if one_row {
-            linear_gemv::kernel(lowering.symbols(), &params)?
-        } else {
-            linear_gemm::kernel(lowering.symbols(), &params)?
-        };
-        lowering.launch(kernel);
+    let mut start = 0;
+    for stack in stacks(sources, attrs.glu.is_some())? {
+        let per_column = if attrs.glu.is_some() { 2 } else { 1 };
+        for rows in pieces(&stack, per_column)? {
+            let (first, len) = (Dim::from(start + rows.start / per_column), rows.len() / per_column);
+            let narrow = |view: &View| slice_axis(view, 1, &first, &Dim::from(len));
+            let params = LinearParams {
+                x: x.clone(),
+                norm: norm.clone(),
+                weight: packed(lowering, &stack.part(rows)),
+                glu: attrs.glu,
+                epilogue: epilogue.clone().map(|mut epilogue| {
+                    for extra in &mut epilogue.extras {
+                        extra.view = narrow(&extra.view);
+                    }
+                    epilogue
+                }),
+                output: narrow(&out),
+            };
+            let kernel = if one_row {
+                linear_gemv::kernel(lowering.symbols(), &params)?
+            } else {
+                linear_gemm::kernel(lowering.symbols(), &params)?
+            };
+            lowering.launch(kernel);
+        }
+        start += stack.extent().0 / per_column;
     }
     Ok(())
+}
+
+/// The buffers of packed rows.
+pub(super) fn packed(lowering: &mut Lowering<'_>, stack: &RowStack) -> Weight {
+    let format = stack.format();
+    let (n, k) = stack.extent();
+    let mut part = |part| lowering.weight(WeightSpec::Rows { stack: stack.clone(), part });
+    Weight {
+        format,
+        values: part(RowPart::Values),
+        scales: format.scales(n, k).map(|_| part(RowPart::Scales)),
+        zeros: format.zeros(n, k).map(|_| part(RowPart::Zeros)),
+    }
 }
 
 /// RMS norm of all rows into a temporary. The layers that read the same norm were fused into one before, so nothing is
@@ -109,52 +123,55 @@ fn weight_sources(
     lowering: &Lowering<'_>,
     node: NodeId,
     attrs: &LinearAttrs,
-) -> Result<Vec<RowSource>, LowerError> {
+) -> Result<Vec<Matrix>, LowerError> {
     let graph = lowering.graph();
     let mut sources = Vec::new();
     for (index, layout) in attrs.weights.iter().enumerate() {
-        let source = graph
-            .node_input(node, slot::WEIGHTS + index)
-            .and_then(|value| constant_matrix(graph, value))
-            .ok_or_else(|| LowerError::graph(format!("weight {index} is no constant matrix")))?;
-        // `constant_matrix` says which axis of the tensor runs along the value's axis 0.
-        let layout = match (layout, source.layout) {
-            (WeightLayout::NK, layout) => layout,
-            (WeightLayout::KN, WeightLayout::NK) => WeightLayout::KN,
-            (WeightLayout::KN, WeightLayout::KN) => WeightLayout::NK,
-        };
-        sources.push(RowSource { layout, ..source });
+        let fail = |reason| LowerError::graph(format!("weight {index} is no constant matrix: {reason}"));
+        let value = graph.node_input(node, slot::WEIGHTS + index).ok_or_else(|| fail("it is missing"))?;
+        let matrix = Matrix::of_with_reason(graph, value).map_err(fail)?;
+        sources.push(match layout {
+            WeightLayout::NK => matrix,
+            WeightLayout::KN => matrix.transposed(),
+        });
     }
     Ok(sources)
 }
 
-/// Ranges of rows that one binding reaches, in equal parts. Pairs of gate and up rows stay together.
-fn pieces(sources: &[RowSource], paired: bool) -> Result<Vec<std::ops::Range<usize>>, LowerError> {
-    let rows: usize = sources.iter().map(|source| source.extent().0).sum();
-    let k = sources.first().map_or(0, |source| source.extent().1);
-    let row_bytes = (k.next_multiple_of(4) as u64) * 4;
+/// The matrices as packed weights, one for each run of matrices of one kind. A gated pair is interleaved in one.
+fn stacks(sources: Vec<Matrix>, pair: bool) -> Result<Vec<RowStack>, LowerError> {
+    if pair {
+        return Ok(vec![RowStack::new(sources, true)?]);
+    }
+    let runs = sources.chunk_by(|a, b| a.kind() == b.kind());
+    runs.map(|run| RowStack::new(run.to_vec(), false)).collect()
+}
+
+/// Ranges of rows that one binding reaches, in equal parts. The rows of one column stay together.
+pub(super) fn pieces(stack: &RowStack, per_column: usize) -> Result<Vec<std::ops::Range<usize>>, LowerError> {
+    let (rows, k) = stack.extent();
+    // Scales and zero points take no more: a block is at least 16 codes of at least 2 bits.
+    let row_bytes = stack.format().row_words(k) as u64 * 4;
     let most = usize::try_from(limits::BINDING_BYTES / row_bytes.max(1)).unwrap_or(usize::MAX);
-    if most < 2 {
+    if most < per_column {
         return Err(LowerError::graph(format!("rows of {k} elements do not fit a binding")));
     }
-    let unit = if paired { 2 } else { 1 };
-    let parts = rows.div_ceil(most - most % unit).max(1);
-    let step = rows.div_ceil(parts).next_multiple_of(unit);
+    let parts = rows.div_ceil(most - most % per_column).max(1);
+    let step = rows.div_ceil(parts).next_multiple_of(per_column);
     Ok((0..rows).step_by(step.max(1)).map(|start| start..rows.min(start + step)).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use qwenc_ir::Tensor;
+    use qwenc_ir::{DType, Tensor};
 
     #[test]
     fn large_matrices_are_split_between_pairs() {
         // 40,000 rows of 4,096 bytes are 156 MiB: two bindings. The tensor's bytes are shared zeros, not touched here.
-        let tensor =
-            Tensor::new(qwenc_ir::DType::I4, vec![20_000, 1024], bytes::Bytes::from(vec![0; 10_240_000]));
-        let source = RowSource { tensor: tensor.unwrap(), layout: WeightLayout::NK };
-        let pieces = pieces(&[source.clone(), source], true).unwrap();
-        assert_eq!(pieces, [0..20_000, 20_000..40_000]);
+        let tensor = Tensor::new(DType::F32, vec![20_000, 1024], bytes::Bytes::from(vec![0; 81_920_000]));
+        let source = Matrix::floats(tensor.unwrap(), WeightLayout::NK);
+        let stack = RowStack::new(vec![source.clone(), source], true).unwrap();
+        assert_eq!(pieces(&stack, 2).unwrap(), [0..20_000, 20_000..40_000]);
     }
 }

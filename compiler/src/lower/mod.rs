@@ -14,10 +14,12 @@ mod generic;
 mod linear;
 mod move_ops;
 mod norm;
+mod packed_only;
+mod quantized;
 mod weights;
 
 pub use context::{Buffer, BufferRole, Io, Launch, LowerError, Lowered, Lowering};
-pub use weights::{RowSource, WeightSpec, pack};
+pub use weights::{RowPart, RowStack, WeightSpec, pack};
 
 use qwenc_codegen_wgsl::Symbols;
 use qwenc_ir::{Graph, NodeId, Op};
@@ -39,7 +41,8 @@ pub fn lower(graph: &Graph, options: &LowerOptions) -> Result<Lowered, LowerErro
     let order = graph.topo_order().map_err(|cycle| LowerError::graph(cycle.to_string()))?;
     lowering.place_inputs()?;
     lowering.reserve_outputs();
-    for node in order {
+    let packed_only = packed_only::packed_only(graph, &order);
+    for node in order.into_iter().filter(|node| !packed_only.contains(node)) {
         lower_node(&mut lowering, node)
             .map_err(|error| error.at(&graph.node(node).name, graph.node(node).op.name()))?;
     }
@@ -61,12 +64,13 @@ fn lower_node(lowering: &mut Lowering<'_>, node: NodeId) -> Result<(), LowerErro
             generic::matmul(lowering, node, *transpose_a, *transpose_b)
         }
         Op::Reduce { kind, axes, .. } => generic::reduce(lowering, node, *kind, axes),
+        Op::Dequantize { axis, block, zero } => quantized::dequantize(lowering, node, *axis, *block, *zero),
         Op::ArgReduce { min, axis, last, .. } => generic::arg_reduce(lowering, node, *min, *axis, *last),
         Op::CumSum { axis, exclusive, reverse } => {
             generic::cumsum(lowering, node, *axis, *exclusive, *reverse)
         }
         Op::Softmax { axis, log } => generic::softmax(lowering, node, *axis, *log),
-        Op::Gather { axis } => generic::gather(lowering, node, *axis),
+        Op::Gather { axis } => quantized::gather(lowering, node, *axis),
         Op::LayerNorm { eps } => norm::layer_norm(lowering, node, *eps),
         Op::RmsNorm { eps, gate } => norm::rms_norm(lowering, node, *eps, *gate),
         Op::L2Norm { eps } => norm::l2_norm(lowering, node, *eps),

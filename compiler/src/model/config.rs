@@ -8,7 +8,7 @@ use serde_json::Value;
 const MAX_BYTES: u64 = 4 << 20;
 
 /// Facts that a graph alone does not state. All are optional: a graph without configuration still compiles.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelConfig {
     /// The family, for example `qwen3_5`.
     pub model_type: Option<String>,
@@ -20,6 +20,17 @@ pub struct ModelConfig {
     pub max_positions: Option<usize>,
     /// Licence identifier.
     pub licence: Option<String>,
+    /// Rotation angles, where they are the plain ones.
+    pub rope: Option<RopeConfig>,
+}
+
+/// Angles of rotary embedding: position p rotates pair i by `p * theta^(-2i/rotary_dim)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RopeConfig {
+    /// The base.
+    pub theta: f64,
+    /// Elements of a head that are rotated.
+    pub rotary_dim: usize,
 }
 
 /// A configuration file cannot be used.
@@ -52,6 +63,7 @@ impl ModelConfig {
         self.head_dim = unsigned(text, "head_dim").and_then(|n| i64::try_from(n).ok());
         self.max_positions = unsigned(text, "max_position_embeddings").and_then(|n| usize::try_from(n).ok());
         self.licence = string(config, "license");
+        self.rope = rope(text);
     }
 
     fn add_genai(&mut self, config: &Value) {
@@ -67,6 +79,28 @@ impl ModelConfig {
             .max_positions
             .or_else(|| unsigned(model, "context_length").and_then(|n| usize::try_from(n).ok()));
     }
+}
+
+/// Plain rope of a text model's configuration, in the newer spelling (`rope_parameters`) or the older one.
+fn rope(text: &Value) -> Option<RopeConfig> {
+    let parameters = text.get("rope_parameters").unwrap_or(text);
+    if parameters.get("rope_type").is_some_and(|kind| kind != "default")
+        || text.get("rope_scaling").is_some_and(|s| !s.is_null())
+    {
+        return None;
+    }
+    let theta = parameters.get("rope_theta")?.as_f64().filter(|theta| theta.is_finite() && *theta > 1.0)?;
+    let factor = parameters.get("partial_rotary_factor").or_else(|| text.get("partial_rotary_factor"));
+    let factor = factor.map_or(Some(1.0), Value::as_f64).filter(|factor| (0.0..=1.0).contains(factor))?;
+    let head = unsigned(text, "head_dim").filter(|width| *width <= 1 << 16)?;
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a part of a small width"
+    )]
+    let rotary_dim = (head as f64 * factor) as usize;
+    Some(RopeConfig { theta, rotary_dim })
 }
 
 fn string(value: &Value, key: &str) -> Option<String> {
@@ -108,6 +142,18 @@ mod tests {
         assert_eq!((config.head_dim, config.layers, config.max_positions), (Some(32), Some(4), Some(9)));
         std::fs::write(dir.path().join("config.json"), r#"{"text_config":{"head_dim":64}}"#).unwrap();
         assert_eq!(ModelConfig::read(dir.path()).unwrap().head_dim, Some(64));
+    }
+
+    #[test]
+    fn rope_is_read_where_it_is_plain() {
+        let of = |text: &str| rope(&serde_json::from_str(text).unwrap());
+        let plain = Some(RopeConfig { theta: 1e7, rotary_dim: 64 });
+        let newer = r#"{"head_dim":256,"rope_parameters":{"rope_theta":1e7,"partial_rotary_factor":0.25,"rope_type":"default"}}"#;
+        assert_eq!(of(newer), plain);
+        assert_eq!(of(r#"{"head_dim":256,"rope_theta":1e7,"partial_rotary_factor":0.25}"#), plain);
+        assert_eq!(of(&newer.replace("default", "yarn")), None);
+        assert_eq!(of(r#"{"head_dim":256}"#), None);
+        assert_eq!(of(r#"{"head_dim":256,"rope_theta":1e7,"rope_scaling":{"type":"linear"}}"#), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::config::ModelConfig;
 use super::decoder::{self, DecoderError};
 use super::entries::{DecoderSizes, PAST, TOKENS};
 use super::files::ModelFiles;
+use super::rope_tables;
 use super::transform::join;
 use crate::error::CompileError;
 use crate::onnx::{ImportOptions, Model, PortDim, import};
@@ -33,6 +34,8 @@ pub struct Loaded {
     pub name: String,
     /// Files that the bundle carries along.
     pub assets: Vec<Asset>,
+    /// What was done to the model beyond reading it, for people.
+    pub notes: Vec<String>,
 }
 
 /// Sizes that the user gives.
@@ -60,6 +63,11 @@ pub fn load(files: &ModelFiles, given: &GivenSizes, sizes: DecoderSizes) -> Resu
                     }
                 })?;
             }
+            let restored = config.rope.map(|rope| rope_tables::restore(&mut graph, rope)).unwrap_or_default();
+            let notes = restored.iter().map(|name| {
+                format!("`{name}` holds rotation angles that the exporter has quantized; they are computed exactly instead")
+            });
+            let notes = notes.collect();
             tabulate_rope(&mut graph, sizes.max_context).map_err(|cause| CompileError::Decoder {
                 file: decoder.clone(),
                 cause: DecoderError::Angles(cause.to_string()),
@@ -72,6 +80,7 @@ pub fn load(files: &ModelFiles, given: &GivenSizes, sizes: DecoderSizes) -> Resu
                 symbols: Symbols::default(),
                 name,
                 assets: assets::read(root)?,
+                notes,
             })
         }
     }
@@ -130,5 +139,13 @@ fn load_single(path: &Path, given: &GivenSizes) -> Result<Loaded, CompileError> 
     }));
     let name =
         path.file_stem().map_or_else(|| "graph".to_string(), |stem| stem.to_string_lossy().into_owned());
-    Ok(Loaded { graph, config: ModelConfig::default(), is_decoder: false, symbols, name, assets: Vec::new() })
+    Ok(Loaded {
+        graph,
+        config: ModelConfig::default(),
+        is_decoder: false,
+        symbols,
+        name,
+        assets: Vec::new(),
+        notes: Vec::new(),
+    })
 }

@@ -7,5 +7,6 @@ pub mod decoder;
 pub mod entries;
 pub mod files;
 pub mod load;
+pub mod rope_tables;
 pub mod transform;
 pub mod variant;

@@ -26,6 +26,8 @@ pub(super) fn dtype_of(data_type: i32) -> Result<DType, String> {
         DataType::Uint8 => DType::U8,
         DataType::Int4 => DType::I4,
         DataType::Uint4 => DType::U4,
+        DataType::Int2 => DType::I2,
+        DataType::Uint2 => DType::U2,
         DataType::Bool => DType::Bool,
         other => return Err(other.as_str_name().to_owned()),
     })
@@ -122,7 +124,7 @@ fn typed_bytes(tensor: &TensorProto, dtype: DType) -> (Bytes, usize) {
         DType::F16 | DType::Bf16 | DType::I16 | DType::U16 => {
             words.iter().flat_map(|v| (*v as u16).to_le_bytes()).collect()
         }
-        DType::I8 | DType::U8 | DType::Bool | DType::I4 | DType::U4 => {
+        DType::I8 | DType::U8 | DType::Bool | DType::I4 | DType::U4 | DType::I2 | DType::U2 => {
             words.iter().map(|v| *v as u8).collect()
         }
     };
@@ -182,6 +184,10 @@ mod tests {
         assert_eq!(read(&nibbles).unwrap().to_i64().unwrap(), [-8, -1, 7]);
         let nibbles = TensorProto { int32_data: vec![0xF8, 0x07], ..proto(DataType::Uint4, &[3]) };
         assert_eq!(read(&nibbles).unwrap().to_i64().unwrap(), [8, 15, 7]);
+        let pairs = TensorProto { int32_data: vec![0b11_10_01_00, 0b10], ..proto(DataType::Int2, &[5]) };
+        assert_eq!(read(&pairs).unwrap().to_i64().unwrap(), [0, 1, -2, -1, -2]);
+        let pairs = TensorProto { int32_data: vec![0b11_10_01_00, 0b10], ..proto(DataType::Uint2, &[5]) };
+        assert_eq!(read(&pairs).unwrap().to_i64().unwrap(), [0, 1, 2, 3, 2]);
     }
 
     #[test]

@@ -517,7 +517,7 @@ fn constant_tensor(dtype: DType, items: &[Elem]) -> Option<Tensor> {
             Tensor::new(dtype, shape, bytes?.concat().into())
         }
         DType::Bool => Tensor::from_bool(shape, &integers()?.iter().map(|v| *v != 0).collect::<Vec<_>>()),
-        DType::I4 | DType::U4 => return None,
+        DType::I4 | DType::U4 | DType::I2 | DType::U2 => return None,
         _ => {
             let width = dtype.bits() / 8;
             let bytes: Vec<u8> =

@@ -48,7 +48,7 @@ fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
 /// Replaces the node by constants, when it can be evaluated within the limits.
 fn fold_constant(graph: &mut Graph, node: NodeId, report: &mut Report) -> Result<bool, PassError> {
     let op = &graph.node(node).op;
-    if matches!(op, Op::Fill { .. }) {
+    if matches!(op, Op::Fill { .. }) || is_weight(graph, node) {
         return Ok(false);
     }
     let inputs = graph.node_inputs(node);
@@ -79,12 +79,35 @@ fn fold_constant(graph: &mut Graph, node: NodeId, report: &mut Report) -> Result
     }
 }
 
+/// True for a dequantized matrix: codes stay codes, also in a small one. Vectors and filters are computed.
+fn is_weight(graph: &Graph, node: NodeId) -> bool {
+    matches!(graph.node(node).op, Op::Dequantize { .. })
+        && first_output(graph, node).is_some_and(|output| shape(graph, output).len() == 2)
+}
+
 /// Elements of all outputs together, when their shapes are constant.
 fn output_elements(graph: &Graph, node: NodeId) -> Option<usize> {
     graph
         .node_outputs(node)
         .iter()
         .try_fold(0usize, |sum, output| sum.checked_add(graph.value(*output).ty.elements().as_usize()?))
+}
+
+/// The constant that a value is, computed if it is no constant yet but follows from constants within the limit. For
+/// tables that a kernel reads as floats, such as angles that an exporter quantized along with the weights.
+pub(super) fn computed_constant(graph: &mut Graph, value: ValueId) -> Result<ValueId, String> {
+    if graph.constant(value).is_some() {
+        return Ok(value);
+    }
+    let (node, port) = graph.producer(value).ok_or("it is an input")?;
+    let elements = output_elements(graph, node).ok_or("its size is not constant")?;
+    if elements > MAX_COMPUTED {
+        return Err(format!("{elements} elements are too many to compute at compile time"));
+    }
+    let tensors = evaluate(graph, node, &graph.node_inputs(node), MAX_COMPUTED)?;
+    let tensor = tensors.into_iter().nth(port).ok_or("it has no value")?;
+    let name = graph.value(value).name.clone();
+    Ok(graph.add_const(name, tensor))
 }
 
 fn evaluate(

@@ -1,15 +1,18 @@
 //! Matrix products with a constant right side become Linear.
 //!
-//! Pattern: `matmul(x, w)` with `w` a constant of rank 2, or the transpose of one; `x` has any leading axes. Result:
-//! `Linear` with the weight as it lies in the file, its layout in the attribute: nothing is copied.
+//! Pattern: `matmul(x, w)` with `w` a constant of rank 2, dequantized constants, or the transpose of either; `x` has any
+//! leading axes. Result: `Linear` with the weight as it lies in the file, its layout in the attribute: nothing is copied,
+//! and codes stay codes.
 //!
-//! It does not fire when the right side is computed (attention written out) or has a batch, or the left is transposed.
+//! It does not fire when the right side is computed (attention written out) or has a batch, when codes are in blocks that
+//! kernels do not read, or the left is transposed.
 
 use qwenc_ir::op::{LinearAttrs, WeightLayout, linear};
 use qwenc_ir::{Graph, NodeId, Op, ValueId};
 
 use super::manager::{Pass, PassError, Report};
 use super::rewrite::{add_node, replace_node, shape};
+use crate::matrix::Matrix;
 
 /// See the module.
 pub(super) const PASS: Pass =
@@ -44,17 +47,19 @@ fn find(
     let (Some(x), Some(right)) = (graph.node_input(node, 0), graph.node_input(node, 1)) else {
         return Err("an input is missing");
     };
-    let (weight, swapped) = behind_transpose(graph, right);
-    if graph.constant(weight).is_none() {
-        return Err("the right side is computed");
-    }
     if shape(graph, right).len() != 2 {
         return Err("the right side has a batch");
     }
+    let (weight, swapped) = behind_transpose(graph, right);
+    let layout = if transpose_b == swapped { WeightLayout::KN } else { WeightLayout::NK };
+    let matrix = Matrix::of_with_reason(graph, weight)?;
+    match layout {
+        WeightLayout::NK => matrix.kind()?,
+        WeightLayout::KN => matrix.transposed().kind()?,
+    };
     if transpose_a || !graph.value(x).ty.dtype.is_float() {
         return Err("the left side is transposed or integer");
     }
-    let layout = if transpose_b == swapped { WeightLayout::KN } else { WeightLayout::NK };
     Ok((x, weight, layout))
 }
 

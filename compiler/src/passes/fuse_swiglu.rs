@@ -6,13 +6,14 @@
 //!
 //! It runs before parallel Linears are joined, which keeps the pair together.
 
-use qwenc_ir::op::{LinearAttrs, linear};
+use qwenc_ir::op::{LinearAttrs, WeightLayout, linear};
 use qwenc_ir::{Activation, Graph, NodeId, Op, ValueId};
 
 use super::manager::{Pass, PassError, Report};
 use super::raise_gated_norm::activated;
 use super::rewrite::{add_node, elementwise, first_output, replace_node, shape};
 use super::term::{Product, Term};
+use crate::matrix::Matrix;
 
 /// See the module.
 pub(super) const PASS: Pass =
@@ -70,6 +71,13 @@ fn find(graph: &Graph, output: ValueId, pair: &Pair) -> Result<NewLinear, &'stat
     if gate_x != up_x {
         return Err("gate and up project different tensors");
     }
+    let kind = |weight, layout| {
+        let matrix = Matrix::of(graph, weight)?;
+        if layout == WeightLayout::NK { matrix.kind().ok() } else { matrix.transposed().kind().ok() }
+    };
+    if kind(gate_weight, gate_attrs) != kind(up_weight, up_attrs) {
+        return Err("the weights of gate and up are stored in different formats");
+    }
     if shape(graph, pair.gate) != shape(graph, output) || shape(graph, pair.up) != shape(graph, output) {
         return Err("gate and up have different widths");
     }
@@ -89,10 +97,7 @@ fn find(graph: &Graph, output: ValueId, pair: &Pair) -> Result<NewLinear, &'stat
 }
 
 /// Layout, input and weight of a Linear with a single weight and nothing fused.
-fn plain(
-    graph: &Graph,
-    value: ValueId,
-) -> Result<(qwenc_ir::op::WeightLayout, ValueId, ValueId), &'static str> {
+fn plain(graph: &Graph, value: ValueId) -> Result<(WeightLayout, ValueId, ValueId), &'static str> {
     let Some((node, Op::Linear(attrs))) = graph.producer_op(value) else { return Err("no Linear") };
     let (Some(x), Some(weight)) = input_and_weight(graph, node) else { return Err("an input is missing") };
     match attrs.weights.as_slice() {

@@ -1,4 +1,4 @@
-//! Passes rewrite the imported graph into the fused form that lowering takes. `PIPELINE` is their order.
+//! Passes rewrite the imported graph into the fused form that lowering takes. [`pipeline`] is their order.
 //!
 //! Exporters write the same model in very different ways. Cleaning passes remove the differences that carry no meaning
 //! (constants, views, repetition), *raising* passes recognise what was spelled out, *fusing* passes build the operators
@@ -50,8 +50,8 @@ pub use rope_table::tabulate_rope;
 
 use qwenc_ir::Graph;
 
-/// All passes in the order they run.
-static PIPELINE: &[Pass] = &[
+/// Raising, see [`raising`].
+static RAISING: &[Pass] = &[
     // Clean: the width of floats, what is known at compile time, and what does nothing.
     widen::PASS,
     views::PASS,
@@ -77,8 +77,13 @@ static PIPELINE: &[Pass] = &[
     // Fuse into the mixers what surrounds them.
     fuse_attention::PASS,
     fuse_delta::PASS,
-    // Fuse projections with each other, then with what is in front of and behind them.
+    // Every product with a weight is a Linear from here on: the end of raising.
     fuse_linear::PASS,
+];
+
+/// Fusing, see [`fusing`].
+static FUSING: &[Pass] = &[
+    // Fuse projections with each other, then with what is in front of and behind them.
     fuse_swiglu::PASS,
     fuse_parallel::PASS,
     views::PASS,
@@ -89,9 +94,20 @@ static PIPELINE: &[Pass] = &[
     dce::PASS,
 ];
 
+/// The passes that recognise what exporters spell out, in order. Behind them every product with a weight is a `Linear` of its
+/// own: the place where weights are quantized.
+pub fn raising() -> &'static [Pass] {
+    RAISING
+}
+
+/// The passes that fuse what is there into what one kernel computes, in order.
+pub fn fusing() -> &'static [Pass] {
+    FUSING
+}
+
 /// All passes in the order they run; the cleaning ones run several times.
-pub fn pipeline() -> &'static [Pass] {
-    PIPELINE
+pub fn pipeline() -> impl Iterator<Item = &'static Pass> {
+    RAISING.iter().chain(FUSING)
 }
 
 /// Runs the whole pipeline, verifying the graph between passes. `observer` sees the record of every pass, with the graph
@@ -100,5 +116,6 @@ pub fn run_all(
     graph: &mut Graph,
     observer: &mut dyn FnMut(&PassRecord, &Graph),
 ) -> Result<(), PipelineError> {
-    run_passes(PIPELINE, graph, observer)
+    run_passes(RAISING, graph, observer)?;
+    run_passes(FUSING, graph, observer)
 }

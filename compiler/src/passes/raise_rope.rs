@@ -5,21 +5,29 @@
 //! (multi-axis rope: selects with masks, slices joined or scattered) is followed element by element ([`super::trace`]).
 //! Result: `Rope{Table}` with, for every slot, the axis of the positions that it reads.
 //!
+//! A table that an exporter quantized along with the weights is computed: the kernel reads angles as floats.
+//!
 //! It does not fire when cos and sin read different positions or choose different axes, when what chooses is not
 //! constant, or when more than one table is involved.
+
+use std::collections::BTreeMap;
 
 use qwenc_ir::op::{RopeAttrs, RopeSource};
 use qwenc_ir::{Dim, Graph, NodeId, Op, ValueId};
 
+use super::fold::computed_constant;
 use super::manager::{Pass, PassError, Report};
 use super::rewrite::{apply, present_inputs, replace_node, reshape_to, shape};
 use super::trace::{At, Origin, follow, origin};
+use crate::matrix::Matrix;
 
 /// See the module.
 pub(super) const PASS: Pass =
     Pass { name: "raise_rope", about: "rope reads its tables by position, also with several axes", run };
 
 fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
+    // All layers share their tables.
+    let mut computed: BTreeMap<ValueId, ValueId> = BTreeMap::new();
     for node in graph.topo_order()? {
         let Op::Rope(RopeAttrs { rotary_dim, interleaved, source: RopeSource::Direct }) = graph.node(node).op
         else {
@@ -31,9 +39,23 @@ fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
                 let name = graph.node(node).name.clone();
                 let Some(x) = graph.node_input(node, 0) else { continue };
                 let positions = positions_of(graph, &found, x)?;
+                let mut table = |graph: &mut Graph, value: ValueId| match computed.get(&value) {
+                    Some(table) => Ok(*table),
+                    None => computed_constant(graph, value).inspect(|table| {
+                        computed.insert(value, *table);
+                    }),
+                };
+                let tables = table(graph, found.cos).and_then(|cos| Ok((cos, table(graph, found.sin)?)));
+                let (cos, sin) = match tables {
+                    Ok(tables) => tables,
+                    Err(reason) => {
+                        report.note(graph, node, reason);
+                        continue;
+                    }
+                };
                 let source = RopeSource::Table { axes: found.axes };
                 let op = Op::Rope(RopeAttrs { rotary_dim, interleaved, source });
-                let value = apply(graph, &name, op, &[x, positions, found.cos, found.sin])?;
+                let value = apply(graph, &name, op, &[x, positions, cos, sin])?;
                 replace_node(graph, node, &[value]);
                 report.changed("rope by table");
             }
@@ -116,7 +138,7 @@ fn lookup(graph: &Graph, at: &Origin, slot: usize, half: usize) -> Result<Lookup
         return Err("a gather has no input".into());
     };
     match shape(graph, table) {
-        [_, columns] if *columns == Dim::from(half) && graph.constant(table).is_some() => {}
+        [_, columns] if *columns == Dim::from(half) && Matrix::of(graph, table).is_some() => {}
         _ => return Err(format!("the table is no constant with {half} columns")),
     }
     let Some((column, rows)) = at.index.split_last() else { return Err("a gather has no columns".into()) };

@@ -83,6 +83,7 @@ fn takes_stored(graph: &Graph, node: NodeId, port: usize) -> bool {
     match &graph.node(node).op {
         Op::Reshape { .. } | Op::Transpose { .. } | Op::Slice { .. } | Op::Expand { .. } => true,
         Op::Gather { .. } => port == 0,
+        Op::Dequantize { .. } => true,
         // The other side decides the result's type; it must be an activation.
         Op::MatMul { .. } => {
             let other = graph.node_input(node, 1 - port.min(1));

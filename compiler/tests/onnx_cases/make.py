@@ -24,7 +24,7 @@ def i64(values):
     return np.array(values, dtype=np.int64)
 
 
-def case(name, nodes, inputs, constants, outputs, opset=21):
+def case(name, nodes, inputs, constants, outputs, opset=21, fuse=True):
     """Constants become initializers, as the importer must know them."""
     kinds = {np.dtype("float32"): TensorProto.FLOAT, np.dtype("int64"): TensorProto.INT64, np.dtype("int32"): TensorProto.INT32}
     info = [helper.make_tensor_value_info(k, kinds[v.dtype], v.shape) for k, v in inputs.items()]
@@ -33,7 +33,10 @@ def case(name, nodes, inputs, constants, outputs, opset=21):
     graph = helper.make_graph(nodes, name, info, out, init)
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, ir_version=10, opset_imports=opsets)
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    if not fuse:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     values = dict(zip(outputs, session.run(outputs, inputs)))
     tensors = {f"in:{k}": v for k, v in inputs.items()} | {f"out:{k}": v for k, v in values.items()}
     for key, v in tensors.items():
@@ -200,3 +203,87 @@ loop("scan_other", """(float[3] sum, float[3] last, float[3] x, float[3] y) => (
     t = Tanh(sum)  sum2 = Add(t, x)  x2 = Identity(x)  a = Mul(sum2, y)  c = Sub(last, y)
 }""", {"x_all": f32(4, 3), "y_all": f32(4, 3)}, {"sum0": f32(3), "last0": f32(3)}, outputs=("sum", "last", "a", "c"),
      scan_input_directions=[0, 1], scan_output_directions=[1, 0], scan_output_axes=[0, 1])
+
+
+# ---- quantized weights ----------------------------------------------------------------------------------------------
+
+
+def packed(codes, bits):
+    """Small codes along the last axis into bytes, low bits first, each row to whole bytes."""
+    per = 8 // bits
+    pad = -codes.shape[-1] % per
+    codes = np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, pad)]).astype(np.uint8)
+    groups = codes.reshape(*codes.shape[:-1], -1, per)
+    return np.bitwise_or.reduce(groups << (np.arange(per, dtype=np.uint8) * bits), axis=-1).astype(np.uint8)
+
+
+def matmul_nbits(name, n, k, bits, block, zeros=None, bias=False):
+    blocks = -(-k // block)
+    codes = RNG.integers(0, 1 << bits, (n, blocks, block))
+    constants = {"w": packed(codes, bits), "s": (f32(n, blocks) * 0.1).astype(np.float32)}
+    inputs = ["x", "w", "s"]
+    if zeros == "packed":
+        constants["z"] = packed(RNG.integers(0, 1 << bits, (n, blocks)), bits)
+        inputs.append("z")
+    elif zeros == "float":
+        constants["z"] = (f32(n, blocks) * 3 + (1 << bits) / 2).astype(np.float32)
+        inputs.append("z")
+    if bias:
+        constants["b"] = f32(n)
+        inputs = (inputs + ["", ""])[: 5 if zeros is None else 4] + ([""] if zeros else []) + ["b"]
+    attributes = {"K": k, "N": n, "bits": bits, "block_size": block}
+    case(name, [ms("MatMulNBits", inputs, ["y"], **attributes)], {"x": f32(1, 3, k)}, constants, ["y"])
+
+
+matmul_nbits("nbits_4_symmetric", 5, 64, 4, 32)
+matmul_nbits("nbits_4_zeros", 7, 80, 4, 16, "packed")
+matmul_nbits("nbits_4_float_zeros", 3, 96, 4, 32, "float")
+matmul_nbits("nbits_4_odd_k", 4, 45, 4, 16, "packed")
+matmul_nbits("nbits_4_bias", 6, 64, 4, 64, bias=True)
+matmul_nbits("nbits_8_symmetric", 5, 64, 8, 32)
+matmul_nbits("nbits_8_zeros", 4, 300, 8, 256, "packed")
+matmul_nbits("nbits_2_symmetric", 5, 64, 2, 32)
+matmul_nbits("nbits_2_zeros", 5, 160, 2, 32, "packed")
+
+
+def gather_quantized(name, bits, zeros, ids, rows=9, k=64, block=32):
+    codes = RNG.integers(0, 1 << bits, (rows, k))
+    constants = {"w": packed(codes, bits), "s": f32(rows, k // block)}
+    inputs = ["w", "ids", "s"]
+    if zeros:
+        constants["z"] = packed(RNG.integers(0, 1 << bits, (rows, k // block)), bits)
+        inputs.append("z")
+    attributes = {"bits": bits, "block_size": block, "gather_axis": 0, "quantize_axis": 1}
+    case(name, [ms("GatherBlockQuantized", inputs, ["y"], **attributes)], {"ids": i64(ids)}, constants, ["y"])
+
+
+gather_quantized("gather_bytes_4", 4, False, [[1, 8, 0, -1]])
+gather_quantized("gather_bytes_4_zeros", 4, True, [[3], [5]])
+gather_quantized("gather_bytes_8_zeros", 8, True, [2, 2, 7])
+int4 = helper.tensor_dtype_to_np_dtype(TensorProto.INT4)
+uint4 = helper.tensor_dtype_to_np_dtype(TensorProto.UINT4)
+table = {"w": RNG.integers(-8, 8, (6, 32)).astype(int4), "s": f32(6, 2), "z": RNG.integers(-8, 8, (6, 2)).astype(int4)}
+node = ms("GatherBlockQuantized", ["w", "ids", "s", "z"], ["y"], block_size=16, gather_axis=0, quantize_axis=1)
+case("gather_int4", [node], {"ids": i64([5, 0, 2])}, table, ["y"])
+table = {"w": RNG.integers(0, 16, (32, 6)).astype(uint4), "s": f32(2, 6)}
+node = ms("GatherBlockQuantized", ["w", "ids", "s"], ["y"], block_size=16, gather_axis=1, quantize_axis=0)
+case("gather_uint4_columns", [node], {"ids": i64([[5, 0], [1, 1]])}, table, ["y"])
+
+
+def qdq(name, codes, scales, zeros, **attributes):
+    """A product with a dequantized matrix, as quantizers write it between operators. Fused, ONNX Runtime would compute it
+    with 8-bit activations."""
+    constants = {"w": codes, "s": np.float32(0.02) * scales} | ({"z": zeros} if zeros is not None else {})
+    names = ["w", "s"] + (["z"] if zeros is not None else [])
+    nodes = [std("DequantizeLinear", names, ["d"], **attributes), std("MatMul", ["x", "d"], ["y"])]
+    case(name, nodes, {"x": f32(2, codes.shape[0])}, constants, ["y"], fuse=False)
+
+
+qdq("qdq_int4_blocks", RNG.integers(-8, 8, (64, 5)).astype(int4), f32(2, 5), None, axis=0, block_size=32)
+qdq("qdq_uint4_blocks", RNG.integers(0, 16, (48, 3)).astype(uint4), f32(3, 3), RNG.integers(0, 16, (3, 3)).astype(uint4), axis=0, block_size=16)
+qdq("qdq_int8_columns", RNG.integers(-128, 128, (40, 4)).astype(np.int8), f32(4), RNG.integers(-9, 9, 4).astype(np.int8), axis=1)
+qdq("qdq_uint8_tensor", RNG.integers(0, 256, (40, 4)).astype(np.uint8), np.float32(0.5), np.uint8(128))
+qdq("qdq_int8_rows", RNG.integers(-128, 128, (12, 4)).astype(np.int8), f32(12), None, axis=0)
+node = std("QuantizeLinear", ["x", "s", "z"], ["q"])
+back = std("DequantizeLinear", ["q", "s", "z"], ["y"])
+case("quantize_and_back", [node, back], {"x": f32(3, 7) * 3}, {"s": np.float32(0.02), "z": np.uint8(100)}, ["y"])

@@ -1,7 +1,9 @@
 //! One operator at a time: dims are evaluated, shapes inferred and checked, then the operator's family computes.
 
 use super::host::{Data, HostError, HostTensor};
-use super::{attention, causal_conv, elementwise, gated_delta, generate, matmul, norm, reduce, rope, shape};
+use super::{
+    attention, causal_conv, dequantize, elementwise, gated_delta, generate, matmul, norm, reduce, rope, shape,
+};
 use crate::dim::{Bindings, Dim, EvalError};
 use crate::dtype::DType;
 use crate::graph::ValueType;
@@ -167,6 +169,7 @@ fn compute(op: &Op, args: Args<'_>, shapes: &[Vec<usize>]) -> Result<Vec<Data>> 
             one(matmul::matmul(args, *transpose_a, *transpose_b, shape))
         }
         Op::Reduce { kind, axes, .. } => one(reduce::reduce(*kind, axes, args)),
+        Op::Dequantize { axis, block, zero } => one(dequantize::dequantize(*axis, *block, *zero, args)),
         Op::ArgReduce { min, axis, last, .. } => one(reduce::arg_reduce(*min, *axis, *last, args)),
         Op::CumSum { axis, exclusive, reverse } => one(reduce::cumsum(*axis, *exclusive, *reverse, args)),
         Op::Softmax { axis, log } => one(reduce::softmax(*axis, *log, args)),

@@ -271,12 +271,14 @@ fn distance(a: f32, b: f32) -> f32 {
     if difference.is_nan() { f32::INFINITY } else { difference }
 }
 
-/// Little-endian two's complement at the width of `dtype`; 4-bit types two a byte, low nibble first.
+/// Little-endian two's complement at the width of `dtype`; types below a byte share bytes, the first in the low bits.
 fn pack_ints(dtype: DType, values: &[i64]) -> Bytes {
-    if dtype.bits() == 4 {
-        let nibble = |value: &i64| value.to_le_bytes()[0] & 0xF;
-        return values.chunks(2).map(|pair| nibble(&pair[0]) | pair.get(1).map_or(0, nibble) << 4).collect();
+    let bits = dtype.bits();
+    if bits < 8 {
+        let low = |value: &i64| value.to_le_bytes()[0] & ((1 << bits) - 1);
+        let pack = |group: &[i64]| group.iter().rev().fold(0u8, |byte, value| (byte << bits) | low(value));
+        return values.chunks(8 / bits).map(pack).collect();
     }
-    let width = dtype.bits() / 8;
+    let width = bits / 8;
     values.iter().flat_map(|value| value.to_le_bytes().into_iter().take(width)).collect()
 }

@@ -7,6 +7,7 @@
 
 mod attention;
 mod causal_conv;
+mod dequantize;
 mod elementwise;
 mod eval;
 mod gated_delta;

@@ -14,7 +14,7 @@ pub(super) fn round(value: f64) -> f32 {
 pub(super) fn wrap(dtype: DType, value: i128) -> i64 {
     let bits = dtype.bits();
     let low = value & ((1i128 << bits) - 1);
-    let signed = matches!(dtype, DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::I4);
+    let signed = dtype.is_signed_int();
     let negative = (signed || bits == 64) && low >> (bits - 1) == 1;
     let value = if negative { low - (1i128 << bits) } else { low };
     // Both branches lie in the range of i64: at 64 bits the sign has been applied.
@@ -36,7 +36,7 @@ pub(super) fn int_to_float(dtype: DType, value: i64) -> f32 {
 #[expect(clippy::cast_possible_truncation, reason = "`as` truncates and saturates, which is the definition")]
 pub(super) fn float_to_int(dtype: DType, value: f32) -> i64 {
     let bits = dtype.bits();
-    let signed = matches!(dtype, DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::I4);
+    let signed = dtype.is_signed_int();
     let (low, high) =
         if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
     wrap(dtype, (value as i128).clamp(low, high))

@@ -137,6 +137,11 @@ fn build(name: &str, attrs: &mut Attrs<'_, '_>) -> Result<Op> {
             axes: attrs.required("axes", |parser| parser.list(('[', ']'), Parser::number))?,
             keep_dims: attrs.flag("keep_dims")?,
         },
+        "dequantize" => Op::Dequantize {
+            axis: attrs.axis()?,
+            block: attrs.required("block", Parser::number)?,
+            zero: attrs.optional("zero", Parser::number)?.unwrap_or(0),
+        },
         "arg_reduce" => Op::ArgReduce {
             min: attrs.flag("min")?,
             axis: attrs.axis()?,

@@ -21,6 +21,13 @@ pub(super) fn attributes(op: &Op) -> String {
             entries.put("axes", list(axes));
             entries.flag("keep_dims", *keep_dims);
         }
+        Op::Dequantize { axis, block, zero } => {
+            entries.put("axis", axis);
+            entries.put("block", block);
+            if *zero != 0 {
+                entries.put("zero", zero);
+            }
+        }
         Op::ArgReduce { min, axis, keep_dims, last } => {
             entries.flag("min", *min);
             entries.put("axis", axis);

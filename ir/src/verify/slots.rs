@@ -54,6 +54,7 @@ fn slots(op: &Op, given: usize) -> Vec<Slot> {
         | Op::Expand { .. }
         | Op::Pad { .. }
         | Op::L2Norm { .. } => vec![Required],
+        Op::Dequantize { .. } => vec![Required, Required, Optional],
         Op::LayerNorm { .. } => vec![Required, Optional, Optional],
         Op::RmsNorm { gate, .. } => vec![Required, Required, when(gate.is_some())],
         Op::Rope(attrs) => match attrs.source {

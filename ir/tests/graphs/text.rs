@@ -89,12 +89,19 @@ fn every_operator_and_attribute_survives() {
     let (eight, six, four) = (row(&mut graph, 8), row(&mut graph, 6), row(&mut graph, 4));
     let square = graph.add_const("square", Tensor::from_f32(vec![8, 8], &[0.25; 64]).unwrap());
 
+    let codes = Tensor::new(DType::U4, vec![2, 4], Bytes::from_static(&[0x10, 0x32, 0x54, 0xF6])).unwrap();
+    let codes = graph.add_const("codes", codes);
+    let code_scales = Tensor::from_f32(vec![1, 2], &[0.5, 2.0]).unwrap();
+    let code_scales = graph.add_const("scales", code_scales);
+
     let rope = |source| RopeAttrs { rotary_dim: 4, interleaved: true, source };
     let axes = RopeSource::Table { axes: vec![2, 0] };
     let shape = vec![t.clone() * c(2), c(4)];
     let plain: Vec<(Op, Vec<qwenc_ir::ValueId>)> = vec![
         (Op::MatMul { transpose_a: false, transpose_b: true }, vec![x, square]),
         (Op::Reduce { kind: ReduceKind::LogSumExp, axes: vec![0, 2], keep_dims: true }, vec![x]),
+        (Op::Dequantize { axis: 1, block: 3, zero: -2 }, vec![codes, code_scales]),
+        (Op::Dequantize { axis: 1, block: 3, zero: 0 }, vec![codes, code_scales, code_scales]),
         (Op::ArgReduce { min: true, axis: 2, keep_dims: true, last: true }, vec![x]),
         (Op::CumSum { axis: 1, exclusive: true, reverse: true }, vec![x]),
         (Op::Softmax { axis: 2, log: true }, vec![x]),

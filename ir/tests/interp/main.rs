@@ -5,6 +5,7 @@
 
 mod attention;
 mod causal_conv;
+mod dequantize;
 mod elementwise;
 mod errors;
 mod gated_delta;

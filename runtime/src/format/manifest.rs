@@ -27,8 +27,8 @@ pub struct Manifest {
     pub features: Vec<String>,
     /// All bytes of GPU memory that the buffers take, by purpose.
     pub memory: MemoryFacts,
-    /// How weights are stored, for example `f32`.
-    pub quantization: String,
+    /// How weights are stored.
+    pub quantization: QuantizationFacts,
     /// Shader variants in this bundle.
     pub variants: Vec<String>,
     /// Every other file of the bundle, sorted by path.
@@ -111,6 +111,32 @@ pub struct MemoryFacts {
     pub io_bytes: u64,
     /// The sum of the above: the most GPU memory that buffers take at any time.
     pub peak_bytes: u64,
+}
+
+/// How weights are stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct QuantizationFacts {
+    /// What the compiler was told: `keep` for what the model has, or a format and exceptions, such as `q4 f16:lm_head`.
+    pub recipe: String,
+    /// Every matrix that layers and lookups read packed, in the order of their first use.
+    pub weights: Vec<WeightFacts>,
+}
+
+/// How one matrix is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct WeightFacts {
+    /// Its name in the model.
+    pub name: String,
+    /// Rows and columns.
+    pub shape: [u64; 2],
+    /// `f32`, `f16`, `bf16`, or the size of codes and their block, such as `q4 block 32`.
+    pub format: String,
+    /// The compiler changed the format; what the file had was another.
+    pub converted: bool,
 }
 
 /// A file of the bundle.

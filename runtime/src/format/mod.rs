@@ -16,7 +16,10 @@ mod validate;
 
 pub use error::{FormatError, Place, Problem};
 pub use expr::{Bounds, Expr, ExprError};
-pub use manifest::{DecoderFacts, FileFacts, Manifest, MemoryFacts, ModelFacts, Requirements, StateFacts};
+pub use manifest::{
+    DecoderFacts, FileFacts, Manifest, MemoryFacts, ModelFacts, QuantizationFacts, Requirements, StateFacts,
+    WeightFacts,
+};
 pub use path::check_plain_path;
 pub use schedule::{
     Binding, BindingKind, Buffer, BufferId, BufferKind, ClearBytes, Command, Constraint, CopyBytes, DType,

@@ -55,6 +55,8 @@ pub(super) fn fits(value: i64, dtype: DType) -> bool {
         DType::U16 => u16::try_from(value).is_ok(),
         DType::I8 => i8::try_from(value).is_ok(),
         DType::U8 => u8::try_from(value).is_ok(),
+        DType::I2 => (-2..2).contains(&value),
+        DType::U2 => (0..4).contains(&value),
         DType::I4 => (-8..8).contains(&value),
         DType::U4 => (0..16).contains(&value),
         DType::Bool => (0..2).contains(&value),

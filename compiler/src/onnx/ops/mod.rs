@@ -12,6 +12,7 @@ mod heads;
 mod linear_attention;
 mod matmul;
 mod norm;
+mod quantized;
 mod recurrent;
 mod reduce;
 pub(super) mod registry;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use super::call::Call;
 use super::{
     activation, attention, channel_norm, constant, conv, elementwise, gather, linear_attention, matmul, norm,
-    recurrent, reduce, rope, scatter, select, shape, slice, tile,
+    quantized, recurrent, reduce, rope, scatter, select, shape, slice, tile,
 };
 use crate::onnx::values::{Builder, Result, V};
 
@@ -27,7 +27,7 @@ pub struct OpEntry {
 pub(in crate::onnx) const MICROSOFT: &str = "com.microsoft";
 
 /// The tables of all families.
-const FAMILIES: [&[OpEntry]; 18] = [
+const FAMILIES: [&[OpEntry]; 19] = [
     activation::OPS,
     attention::OPS,
     channel_norm::OPS,
@@ -38,6 +38,7 @@ const FAMILIES: [&[OpEntry]; 18] = [
     linear_attention::OPS,
     matmul::OPS,
     norm::OPS,
+    quantized::OPS,
     recurrent::OPS,
     reduce::OPS,
     rope::OPS,

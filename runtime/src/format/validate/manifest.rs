@@ -50,6 +50,7 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), FormatError> {
     }
     check_count(&place, "files", manifest.files.len(), MAX_FILES)?;
     check_count(&place, "states", manifest.states.len(), MAX_BUFFERS)?;
+    check_count(&place, "weights", manifest.quantization.weights.len(), MAX_BUFFERS)?;
     let mut previous = "";
     for file in &manifest.files {
         check_plain_path(&file.path).map_err(|problem| place.error(problem))?;
