@@ -4,6 +4,7 @@
 
 pub mod bundle;
 pub mod cli;
+pub mod contain;
 pub mod error;
 pub mod lower;
 pub mod matrix;

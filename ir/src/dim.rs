@@ -45,8 +45,10 @@ pub enum Atom {
 /// A dimension, a size or an index: an integer expression over symbols in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dim {
-    /// Monomials by their atoms (sorted, with repetition for powers); no zero coefficients. `None` is poison.
-    terms: Option<BTreeMap<Vec<Atom>, i64>>,
+    /// Monomials (atoms and coefficient), sorted by their atoms, which are sorted themselves, with repetition for powers;
+    /// no zero coefficients. `None` is poison. A vector, not a map: nearly every dim is one monomial, and a graph has
+    /// many dims.
+    terms: Option<Vec<(Vec<Atom>, i64)>>,
 }
 
 /// Why a dim has no value under some bindings.
@@ -66,14 +68,10 @@ pub enum EvalError {
 impl Dim {
     /// A constant.
     pub fn constant(value: i64) -> Self {
-        let mut terms = BTreeMap::new();
         if value.unsigned_abs() > MAX_MAGNITUDE.unsigned_abs() {
             return Self::poison();
         }
-        if value != 0 {
-            terms.insert(Vec::new(), value);
-        }
-        Self { terms: Some(terms) }
+        Self { terms: Some(if value == 0 { Vec::new() } else { vec![(Vec::new(), value)] }) }
     }
 
     /// A symbol by name.
@@ -95,7 +93,7 @@ impl Dim {
         if atom_depth(&atom) > MAX_DEPTH || atom_size(&atom) > MAX_SIZE {
             return Self::poison();
         }
-        Self { terms: Some(BTreeMap::from([(vec![atom], 1)])) }
+        Self { terms: Some(vec![(vec![atom], 1)]) }
     }
 
     fn from_terms(mut terms: BTreeMap<Vec<Atom>, i64>) -> Self {
@@ -105,15 +103,14 @@ impl Dim {
                 .iter()
                 .any(|(atoms, c)| atoms.len() > MAX_ATOMS || c.unsigned_abs() > MAX_MAGNITUDE.unsigned_abs())
             || terms.keys().flatten().map(atom_size).sum::<usize>() > MAX_SIZE;
-        if too_big { Self::poison() } else { Self { terms: Some(terms) } }
+        if too_big { Self::poison() } else { Self { terms: Some(terms.into_iter().collect()) } }
     }
 
     /// The value, when no symbol is involved.
     pub fn as_const(&self) -> Option<i64> {
-        let terms = self.terms.as_ref()?;
-        match terms.len() {
-            0 => Some(0),
-            1 => terms.get(&Vec::new()).copied(),
+        match self.terms.as_deref()? {
+            [] => Some(0),
+            [(atoms, value)] if atoms.is_empty() => Some(*value),
             _ => None,
         }
     }
@@ -130,9 +127,8 @@ impl Dim {
 
     /// The symbol's name, when the dim is exactly one symbol.
     pub fn as_sym(&self) -> Option<&str> {
-        let terms = self.terms.as_ref()?;
-        match (terms.len(), terms.iter().next()?) {
-            (1, (atoms, 1)) => match atoms.as_slice() {
+        match self.terms.as_deref()? {
+            [(atoms, 1)] => match atoms.as_slice() {
                 [Atom::Sym(name)] => Some(name),
                 _ => None,
             },
@@ -174,6 +170,9 @@ impl Dim {
 
     /// The quotient, when `divisor` is one monomial that divides every monomial of `self`.
     pub fn exact_div(&self, divisor: &Dim) -> Option<Dim> {
+        if self.is_poison() {
+            return None;
+        }
         let mut divisor_terms = divisor.terms();
         let (coefficient, atoms) = divisor_terms.next()?;
         if divisor_terms.next().is_some() {
@@ -298,6 +297,11 @@ impl Dim {
         sum
     }
 
+    /// How much there is of the dim: monomials and atoms, nested ones too. What a dim takes in memory is proportional.
+    pub fn size(&self) -> usize {
+        self.terms().map(|(_, atoms)| 1 + atoms.iter().map(atom_size).sum::<usize>()).sum()
+    }
+
     /// Adds the names of all symbols in the dim to `into`.
     pub fn collect_symbols(&self, into: &mut std::collections::BTreeSet<String>) {
         for (_, atoms) in self.terms() {
@@ -412,9 +416,10 @@ impl Add for Dim {
     type Output = Dim;
 
     fn add(self, other: Dim) -> Dim {
-        let (Some(mut terms), Some(more)) = (self.terms, other.terms) else {
+        let (Some(terms), Some(more)) = (self.terms, other.terms) else {
             return Dim::poison();
         };
+        let mut terms: BTreeMap<Vec<Atom>, i64> = terms.into_iter().collect();
         for (atoms, coefficient) in more {
             let slot = terms.entry(atoms).or_insert(0);
             // Both are within ±2^53, so the sum fits i64; `from_terms` checks the bound.

@@ -1,6 +1,10 @@
 //! Files beside a model that a bundle carries along as they are: tokenizer, templates, settings.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+
+use crate::contain::{self, Refusal};
 
 /// Names that are taken along, in the bundle's folder `model/`.
 const NAMES: [&str; 7] = [
@@ -35,34 +39,49 @@ pub struct AssetError {
     pub message: String,
 }
 
-/// Reads the known files of a model's folder. What is missing is missing from the bundle. Links are refused: a model's
-/// folder must not put files from elsewhere into what is published.
+/// Reads the known files of a model's folder. What is missing is missing from the bundle. What leads out of the folder
+/// is refused ([`contain`]): a model must not put files from elsewhere into what is published.
 pub fn read(root: &Path) -> Result<Vec<Asset>, AssetError> {
     let mut out = Vec::new();
     for name in NAMES {
         let path = root.join(name);
-        if let Some(bytes) = read_plain(&path)? {
-            out.push(Asset { path: format!("model/{name}"), bytes });
+        match contain::open(root, name) {
+            Ok(file) => out.push(Asset { path: format!("model/{name}"), bytes: content(&path, &file)? }),
+            Err(Refusal::Missing(_)) => {}
+            Err(refusal) => return Err(error(&path, refusal.to_string())),
         }
     }
     Ok(out)
 }
 
-/// The content of a plain file of bounded size; `None` when there is none.
+/// The content of a plain file of bounded size that the user named; `None` when there is none.
 pub fn read_plain(path: &Path) -> Result<Option<Vec<u8>>, AssetError> {
-    let error = |message: String| AssetError { file: path.display().to_string(), message };
-    let metadata = match std::fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(problem) => return Err(error(problem.to_string())),
-    };
+    match File::open(path) {
+        Ok(file) => content(path, &file).map(Some),
+        Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(problem) => Err(error(path, problem.to_string())),
+    }
+}
+
+fn error(path: &Path, message: String) -> AssetError {
+    AssetError { file: path.display().to_string(), message }
+}
+
+fn content(path: &Path, file: &File) -> Result<Vec<u8>, AssetError> {
+    let metadata = file.metadata().map_err(|problem| error(path, problem.to_string()))?;
     if !metadata.is_file() {
-        return Err(error("is no plain file; copy the file itself here".into()));
+        return Err(error(path, "is no plain file; copy the file itself here".into()));
     }
     if metadata.len() > MAX_BYTES {
-        return Err(error(format!("has {} bytes; at most {MAX_BYTES} are taken along", metadata.len())));
+        return Err(error(
+            path,
+            format!("has {} bytes; at most {MAX_BYTES} are taken along", metadata.len()),
+        ));
     }
-    std::fs::read(path).map(Some).map_err(|problem| error(problem.to_string()))
+    let mut bytes = Vec::new();
+    // A file that grows meanwhile is not read beyond what it was.
+    file.take(metadata.len()).read_to_end(&mut bytes).map_err(|problem| error(path, problem.to_string()))?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

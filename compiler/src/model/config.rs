@@ -1,8 +1,11 @@
 //! What the files beside a model say: `config.json` or `genai_config.json`.
 
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::Value;
+
+use crate::contain::{self, Refusal};
 
 /// Largest configuration file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -47,10 +50,10 @@ impl ModelConfig {
     /// Reads the configuration in a model's folder. Missing files leave facts unknown.
     pub fn read(root: &Path) -> Result<Self, ConfigError> {
         let mut out = Self::default();
-        if let Some(config) = read_json(&root.join("config.json"))? {
+        if let Some(config) = read_json(root, "config.json")? {
             out.add_hub(&config);
         }
-        if let Some(config) = read_json(&root.join("genai_config.json"))? {
+        if let Some(config) = read_json(root, "genai_config.json")? {
             out.add_genai(&config);
         }
         Ok(out)
@@ -111,17 +114,18 @@ fn unsigned(value: &Value, key: &str) -> Option<u64> {
     value.get(key)?.as_u64()
 }
 
-fn read_json(path: &Path) -> Result<Option<Value>, ConfigError> {
-    let error = |message: String| ConfigError { file: path.display().to_string(), message };
-    let size = match std::fs::metadata(path) {
-        Ok(metadata) => metadata.len(),
-        Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(problem) => return Err(error(problem.to_string())),
+fn read_json(root: &Path, name: &str) -> Result<Option<Value>, ConfigError> {
+    let error = |message: String| ConfigError { file: root.join(name).display().to_string(), message };
+    let file = match contain::open(root, name) {
+        Ok(file) => file,
+        Err(Refusal::Missing(_)) => return Ok(None),
+        Err(refusal) => return Err(error(refusal.to_string())),
     };
-    if size > MAX_BYTES {
-        return Err(error(format!("{size} bytes are too many for a configuration (at most {MAX_BYTES})")));
+    let mut text = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(|problem| error(problem.to_string()))?;
+    if u64::try_from(text.len()).is_ok_and(|size| size > MAX_BYTES) {
+        return Err(error(format!("it has more than {MAX_BYTES} bytes, too many for a configuration")));
     }
-    let text = std::fs::read(path).map_err(|problem| error(problem.to_string()))?;
     serde_json::from_slice(&text).map(Some).map_err(|problem| error(format!("not valid JSON: {problem}")))
 }
 

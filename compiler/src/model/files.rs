@@ -11,6 +11,7 @@
 use std::path::{Path, PathBuf};
 
 use super::variant::{HubFolder, Variants, part_of};
+use crate::contain;
 
 /// The model's parts on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +163,15 @@ fn locate_folder(folder: &Path, variants: &Variants) -> Result<ModelFiles, Locat
     }
     graphs.sort();
     match graphs.as_slice() {
-        [one] if variants.is_empty() => Ok(ModelFiles::Single(one.clone())),
+        [one] if variants.is_empty() => {
+            // The user named the folder, not this file: it must not lead elsewhere.
+            let name = one.file_name().unwrap_or_default().to_string_lossy();
+            contain::open(folder, &name).map_err(|refusal| LocateError::Unreadable {
+                folder: folder.to_path_buf(),
+                message: refusal.to_string(),
+            })?;
+            Ok(ModelFiles::Single(one.clone()))
+        }
         [] | [_] => Err(LocateError::NoModel {
             folder: folder.to_path_buf(),
             wanted: if variants.is_empty() { String::new() } else { format!(" in variant `{variants}`") },

@@ -53,9 +53,9 @@ pub fn load(files: &ModelFiles, given: &GivenSizes, sizes: DecoderSizes) -> Resu
         ModelFiles::Single(path) => load_single(path, given),
         ModelFiles::Decoder { root, decoder, embedding } => {
             let config = ModelConfig::read(root)?;
-            let mut graph = import_decoder(decoder, &config, given, sizes)?;
+            let mut graph = import_decoder(root, decoder, &config, given, sizes)?;
             if let Some(embedding) = embedding {
-                let embed = import_decoder(embedding, &config, given, sizes)?;
+                let embed = import_decoder(root, embedding, &config, given, sizes)?;
                 graph = join(&embed, &graph, &[("inputs_embeds", "inputs_embeds")]).map_err(|error| {
                     CompileError::Decoder {
                         file: decoder.clone(),
@@ -91,12 +91,13 @@ fn import_file(model: &Model, options: &ImportOptions) -> Result<Graph, CompileE
 }
 
 fn import_decoder(
+    root: &Path,
     path: &Path,
     config: &ModelConfig,
     given: &GivenSizes,
     sizes: DecoderSizes,
 ) -> Result<Graph, CompileError> {
-    let model = Model::open(path)?;
+    let model = Model::open_inside(root, path)?;
     let bound = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
     let ranges = Ranges::from([
         (TOKENS.to_string(), (1, bound(sizes.prefill_chunk))),

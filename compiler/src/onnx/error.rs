@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::contain::Refusal;
+
 /// A file cannot be read as an ONNX model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -13,6 +15,17 @@ pub enum ReadError {
     /// A folder was named.
     #[error("{}: is a folder; name the .onnx file in it", .0.display())]
     Directory(PathBuf),
+    /// A pipe or a device was named.
+    #[error("{}: is no regular file", .0.display())]
+    NotAFile(PathBuf),
+    /// A part of a model's folder that leads out of it, or cannot be opened.
+    #[error("{}: {source}", path.display())]
+    Outside {
+        /// The file.
+        path: PathBuf,
+        /// Why it is not opened.
+        source: Refusal,
+    },
     /// The operating system refused.
     #[error("{}: cannot be read: {source}", path.display())]
     Io {

@@ -1,14 +1,9 @@
 //! Tensors whose bytes lie in another file beside the model.
 //!
-//! The reference comes from an untrusted file, so it must stay inside the model's folder: a relative path of plain
-//! names, no component of which is a symbolic link. A hard link cannot be told from the file itself, only that a file
-//! has several names; one that has a name outside the folder may be anybody's file that an unpacked archive linked to,
-//! and is refused. Files in ordinary checkouts and downloads have one name, and archives that keep two names for
-//! equal files put both into the folder, which is accepted.
+//! The reference comes from an untrusted file: [`crate::contain`] says what it may name.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -16,10 +11,10 @@ use bytes::Bytes;
 use super::error::TensorError;
 use super::file::map_file;
 use super::proto::TensorProto;
+use crate::contain;
 
-const MAX_LOCATION_BYTES: usize = 1024;
-/// Names in the model's folder that are looked at to account for hard links.
-const MAX_FOLDER_ENTRIES: usize = 4096;
+/// Characters of a location that are shown.
+const SHOWN_CHARS: usize = 256;
 
 /// The files of one model, each mapped once.
 #[derive(Debug)]
@@ -53,7 +48,7 @@ impl ExternalFiles {
         let reference = parse_reference(tensor)?;
         let refuse = |reason: String| TensorError::Reference {
             tensor: tensor.name().to_owned(),
-            location: reference.location.to_owned(),
+            location: reference.location.chars().take(SHOWN_CHARS).collect(),
             reason,
         };
         let wanted_bytes = u64::try_from(wanted).unwrap_or(u64::MAX);
@@ -96,7 +91,7 @@ fn parse_reference(tensor: &TensorProto) -> Result<Reference<'_>, TensorError> {
     let entry = |key: &str| tensor.external_data.iter().find(|e| e.key() == key).map(|e| e.value());
     let refuse = |reason: String| TensorError::Reference {
         tensor: tensor.name().to_owned(),
-        location: entry("location").unwrap_or_default().chars().take(MAX_LOCATION_BYTES).collect(),
+        location: entry("location").unwrap_or_default().chars().take(SHOWN_CHARS).collect(),
         reason,
     };
     for entry in &tensor.external_data {
@@ -121,105 +116,14 @@ fn parse_reference(tensor: &TensorProto) -> Result<Reference<'_>, TensorError> {
     Ok(Reference { location, offset: offset.unwrap_or(0), length })
 }
 
-/// The plain names that a location consists of.
-fn components(location: &str) -> Result<Vec<&str>, &'static str> {
-    const REMEDY: &str =
-        "it must be a relative path inside the model's folder; save the model with plain file names";
-    let drive = location.as_bytes().get(1) == Some(&b':');
-    if location.is_empty()
-        || location.len() > MAX_LOCATION_BYTES
-        || drive
-        || location.contains(['\\', '\0'])
-        || location.starts_with('/')
-    {
-        return Err(REMEDY);
-    }
-    let mut names = Vec::new();
-    for component in Path::new(location).components() {
-        match component {
-            Component::CurDir => {}
-            Component::Normal(name) => names.push(name.to_str().ok_or(REMEDY)?),
-            _ => return Err(REMEDY),
-        }
-    }
-    if names.is_empty() { Err(REMEDY) } else { Ok(names) }
-}
-
 fn open_inside(folder: &Path, location: &str) -> Result<Bytes, String> {
-    let mut path = folder.to_owned();
-    let mut last: Option<Metadata> = None;
-    for name in components(location)? {
-        if last.as_ref().is_some_and(|above| !above.is_dir()) {
-            return Err(format!("`{}` is no folder", path.display()));
-        }
-        path.push(name);
-        let metadata = path.symlink_metadata().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                format!("`{}` does not exist; it must lie beside the model", path.display())
-            }
-            _ => format!("`{}` cannot be read: {error}", path.display()),
-        })?;
-        if metadata.is_symlink() {
-            return Err(format!(
-                "`{}` is a symbolic link, which is not followed; copy the file into the folder (cp -L)",
-                path.display()
-            ));
-        }
-        last = Some(metadata);
-    }
-    let Some(expected) = last.filter(Metadata::is_file) else {
-        return Err(format!("`{}` is no regular file", path.display()));
-    };
-    let file = File::open(&path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
-    let opened = file.metadata().map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
-    if !same_file(&expected, &opened) {
-        return Err(format!("`{}` changed while it was opened", path.display()));
-    }
-    if has_name_outside(&path, &opened) {
-        return Err(format!(
-            "`{}` is a hard link to a file outside the folder, which is not followed; copy the file",
-            path.display()
-        ));
-    }
-    if opened.len() == 0 {
+    let file = contain::open(folder, location).map_err(|refusal| refusal.to_string())?;
+    let unreadable =
+        |error: std::io::Error| format!("`{}` cannot be read: {error}", folder.join(location).display());
+    if file.metadata().map_err(unreadable)?.len() == 0 {
         return Ok(Bytes::new());
     }
-    map_file(&file).map_err(|error| format!("`{}` cannot be mapped: {error}", path.display()))
-}
-
-#[cfg(unix)]
-fn same_file(a: &Metadata, b: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    a.dev() == b.dev() && a.ino() == b.ino()
-}
-
-#[cfg(not(unix))]
-fn same_file(a: &Metadata, b: &Metadata) -> bool {
-    a.len() == b.len() && a.modified().ok() == b.modified().ok()
-}
-
-/// True when a file has more names than can be found in its folder.
-#[cfg(unix)]
-fn has_name_outside(path: &Path, metadata: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    if metadata.nlink() <= 1 {
-        return false;
-    }
-    let Some(Ok(entries)) = path.parent().map(std::fs::read_dir) else {
-        return true;
-    };
-    let names = entries
-        .take(MAX_FOLDER_ENTRIES)
-        .filter_map(|entry| entry.ok()?.metadata().ok())
-        .filter(|other| same_file(other, metadata))
-        .count();
-    u64::try_from(names).unwrap_or(u64::MAX) < metadata.nlink()
-}
-
-/// The standard library does not count links here.
-#[cfg(not(unix))]
-fn has_name_outside(_path: &Path, _metadata: &Metadata) -> bool {
-    false
+    map_file(&file).map_err(unreadable)
 }
 
 #[cfg(test)]

@@ -10,13 +10,17 @@ use memmap2::Mmap;
 use prost::Message;
 use qwenc_ir::{DType, Tensor};
 
+use super::budget;
 use super::error::{ReadError, TensorError};
 use super::external::ExternalFiles;
 use super::proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use super::tensor::{decode, dtype_of};
+use crate::contain::{self, Refusal};
 
 /// A protocol buffer holds at most 2 GiB.
 const MAX_FILE_BYTES: u64 = 1 << 31;
+/// Most inputs or outputs of a graph; a bundle holds no more.
+const MAX_PORTS: usize = 4096;
 const IR_VERSIONS: std::ops::RangeInclusive<i64> = 8..=13;
 const OPSETS: std::ops::RangeInclusive<i64> = 17..=28;
 
@@ -57,11 +61,35 @@ pub(super) fn canonical_domain(domain: &str) -> &str {
 }
 
 impl Model {
-    /// Reads a model file. External data is looked for in the file's folder, when a tensor is asked for.
+    /// Reads a model file, which may be a link: the path is the caller's. External data is looked for in the folder that
+    /// the path names, when a tensor is asked for.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ReadError> {
         let path = path.as_ref();
-        let proto = parse(path, map(path)?)?;
+        let file = File::open(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => ReadError::Missing(path.to_owned()),
+            _ => ReadError::Io { path: path.to_owned(), source },
+        })?;
+        Self::of_file(path, &file)
+    }
+
+    /// Reads a model file at `path`, which was found in the folder `root` and must not lead out of it.
+    pub fn open_inside(root: &Path, path: &Path) -> Result<Self, ReadError> {
+        let refused = |source| ReadError::Outside { path: path.to_owned(), source };
+        let location = path.strip_prefix(root).ok().and_then(Path::to_str).ok_or(Refusal::Path);
+        let file = location.and_then(|location| contain::open(root, location)).map_err(refused)?;
+        Self::of_file(path, &file)
+    }
+
+    fn of_file(path: &Path, file: &File) -> Result<Self, ReadError> {
+        let proto = parse(path, map(path, file)?)?;
         Self::checked(path, proto, ExternalFiles::beside(path))
+    }
+
+    /// Decodes a model in memory; it cannot have external data. `name` stands for the file in messages.
+    pub fn from_bytes(name: impl Into<PathBuf>, bytes: Bytes) -> Result<Self, ReadError> {
+        let path = name.into();
+        let proto = parse(&path, bytes)?;
+        Self::checked(&path, proto, ExternalFiles::none())
     }
 
     /// A model that is not in a file; it cannot have external data. `name` stands for the file in messages.
@@ -112,6 +140,7 @@ impl Model {
     /// Inputs that a caller has to give, in order: those without an initializer.
     pub fn inputs(&self) -> Result<Vec<Port>, ReadError> {
         let graph = self.graph();
+        self.check_ports("inputs", graph.input.len())?;
         let initialized: BTreeSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
         graph
             .input
@@ -123,7 +152,18 @@ impl Model {
 
     /// Outputs, in order. Files may leave out their shapes; `dims` is empty then.
     pub fn outputs(&self) -> Result<Vec<Port>, ReadError> {
+        self.check_ports("outputs", self.graph().output.len())?;
         self.graph().output.iter().map(|output| self.port(output, false)).collect()
+    }
+
+    fn check_ports(&self, what: &str, count: usize) -> Result<(), ReadError> {
+        // Initializers may be listed among the inputs, as files of old do.
+        let most = MAX_PORTS + self.graph().initializer.len();
+        if count <= most {
+            return Ok(());
+        }
+        let reason = format!("the graph has {count} {what}, at most {MAX_PORTS} are supported");
+        Err(ReadError::Malformed { path: self.path.clone(), reason })
     }
 
     fn port(&self, info: &ValueInfoProto, needs_shape: bool) -> Result<Port, ReadError> {
@@ -176,15 +216,14 @@ pub(super) fn opset_table(
     Ok(table)
 }
 
-fn map(path: &Path) -> Result<Bytes, ReadError> {
-    let io_error = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => ReadError::Missing(path.to_owned()),
-        _ => ReadError::Io { path: path.to_owned(), source },
-    };
-    let file = File::open(path).map_err(io_error)?;
+fn map(path: &Path, file: &File) -> Result<Bytes, ReadError> {
+    let io_error = |source: io::Error| ReadError::Io { path: path.to_owned(), source };
     let metadata = file.metadata().map_err(io_error)?;
     if metadata.is_dir() {
         return Err(ReadError::Directory(path.to_owned()));
+    }
+    if !metadata.is_file() {
+        return Err(ReadError::NotAFile(path.to_owned()));
     }
     if metadata.len() == 0 {
         return Err(ReadError::Empty(path.to_owned()));
@@ -192,7 +231,7 @@ fn map(path: &Path) -> Result<Bytes, ReadError> {
     if metadata.len() > MAX_FILE_BYTES {
         return Err(ReadError::TooLarge { path: path.to_owned(), bytes: metadata.len() });
     }
-    map_file(&file).map_err(io_error)
+    map_file(file).map_err(io_error)
 }
 
 /// The whole of a non-empty file as shared bytes.
@@ -209,6 +248,7 @@ fn parse(path: &Path, bytes: Bytes) -> Result<ModelProto, ReadError> {
     if let Some(kind) = foreign_format(&bytes) {
         return Err(not_onnx(kind));
     }
+    budget::check(&bytes).map_err(|reason| not_onnx(&reason))?;
     let model = ModelProto::decode(bytes).map_err(|error| not_onnx(&error.to_string()))?;
     // A protocol buffer has no magic number: other files can decode to a message of unknown fields.
     if model.ir_version.is_none() && model.graph.is_none() && model.opset_import.is_empty() {

@@ -108,11 +108,16 @@ fn import_once(
     check_options(options, &ports).map_err(graph_error)?;
     let mut inputs = BTreeMap::new();
     let mut symbols = Symbols::default();
+    let mut stated: BTreeMap<&str, &str> = BTreeMap::new();
+    for info in &model.graph().input {
+        if stated.insert(info.name(), info.name()).is_some() {
+            return Err(graph_error(format!("two values are named `{}`; names must be unique", info.name())));
+        }
+    }
     for port in &ports {
         let input = add_input(&mut builder, port, options, inferred, &mut symbols).map_err(graph_error)?;
-        let stated = model.graph().input.iter().find(|info| info.name() == port.name);
-        if stated.is_some_and(|info| inputs.insert(info.name(), input).is_some()) {
-            return Err(graph_error(format!("two values are named `{}`; names must be unique", port.name)));
+        if let Some(name) = stated.get(port.name.as_str()) {
+            inputs.insert(*name, input);
         }
     }
     let outputs = model.outputs().map_err(|error| graph_error(error.to_string()))?;
@@ -147,8 +152,9 @@ fn import_once(
 /// Names in the options must be inputs, so that a misspelt one is noticed.
 fn check_options(options: &ImportOptions, ports: &[Port]) -> Result<(), String> {
     let named = options.shapes.keys().chain(options.constants.keys()).chain(&options.empty);
+    let known: BTreeSet<&str> = ports.iter().map(|port| port.name.as_str()).collect();
     for name in named {
-        if !ports.iter().any(|port| port.name == *name) {
+        if !known.contains(name.as_str()) {
             let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).take(64).collect();
             return Err(format!("the model has no input `{name}`; it has {}", names.join(", ")));
         }
@@ -160,6 +166,9 @@ fn check_options(options: &ImportOptions, ports: &[Port]) -> Result<(), String> 
 #[derive(Default)]
 struct Symbols {
     by_text: BTreeMap<String, String>,
+    taken: BTreeSet<String>,
+    /// The number that was last appended to a name, so that names that look alike are not tried again and again.
+    numbers: BTreeMap<String, usize>,
 }
 
 impl Symbols {
@@ -169,9 +178,9 @@ impl Symbols {
         }
         let base = symbol_name(text);
         let mut symbol = base.clone();
-        let mut number = 1;
-        while self.by_text.values().any(|taken| *taken == symbol) {
-            number += 1;
+        while !self.taken.insert(symbol.clone()) {
+            let number = self.numbers.entry(base.clone()).or_insert(1);
+            *number += 1;
             symbol = format!("{base}_{number}");
         }
         self.by_text.insert(text.to_owned(), symbol.clone());

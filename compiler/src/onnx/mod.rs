@@ -13,6 +13,7 @@
 //! A file is untrusted. Reading never leaves the model's folder, never panics, and fails with an error that names the
 //! file, the tensor or the node, and what to do.
 
+mod budget;
 mod error;
 mod external;
 mod file;

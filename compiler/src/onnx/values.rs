@@ -9,8 +9,11 @@ use qwenc_ir::{BinaryOp, DType, Dim, Expr, Graph, Op, Tensor, ValueId};
 
 use super::known::{Bounds, Elem, Known, eval};
 
-/// Most values that one import may make: bounds what a file of tiny nodes can cost.
-const MAX_VALUES: usize = 1 << 22;
+/// How much one import may make of all values, in parts of dimensions ([`Dim::size`]), known elements and lengths of
+/// names: a file of small nodes must not fill the memory. A node of an ordinary model takes about ten.
+const MAX_PARTS: usize = 1 << 21;
+/// Bytes of a name that count as one part.
+const NAME_PART: usize = 64;
 
 /// Why a node cannot be imported.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,12 +74,14 @@ pub(super) struct Builder {
     pub(super) graph: Graph,
     pub(super) bounds: Bounds,
     slots: Vec<Slot>,
+    /// Parts made so far, see [`MAX_PARTS`].
+    parts: usize,
     label: String,
 }
 
 impl Builder {
     pub(super) fn new(name: &str, bounds: Bounds) -> Self {
-        Self { graph: Graph::new(name), bounds, slots: Vec::new(), label: String::new() }
+        Self { graph: Graph::new(name), bounds, slots: Vec::new(), parts: 0, label: String::new() }
     }
 
     /// Names the nodes that are made from here on.
@@ -87,8 +92,14 @@ impl Builder {
     // ---- making values --------------------------------------------------------------------------------------------
 
     fn push(&mut self, slot: Slot) -> Result<V> {
-        if self.slots.len() >= MAX_VALUES {
-            fault!("the model has more than {MAX_VALUES} values");
+        let known = slot.known.as_ref().map_or(0, Known::size);
+        let shape: usize = slot.ty.shape.iter().map(|dim| 1 + dim.size()).sum();
+        self.parts = self.parts.saturating_add(1 + shape + known + slot.name.len() / NAME_PART);
+        if self.parts > MAX_PARTS {
+            fault!(
+                "the shapes and sizes up to here have more than {MAX_PARTS} parts, far beyond any exporter's; \
+                 simplify the model's shape computations"
+            );
         }
         self.slots.push(slot);
         Ok(V(self.slots.len() - 1))

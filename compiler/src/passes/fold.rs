@@ -26,14 +26,38 @@ const MAX_COMPUTED: usize = 1 << 20;
 const MAX_MOVED: usize = 1 << 10;
 /// Most elements read to fold one node.
 const MAX_READ: usize = 1 << 22;
+/// Elements of all results that one run of the pass computes: a file of small nodes must not fill the memory.
+const MAX_COMPUTED_TOGETHER: usize = 1 << 24;
+/// Elements read and computed, and products summed, that one run of the pass is worth.
+const MAX_WORK: usize = 1 << 30;
+
+/// What a run of the pass may still spend.
+struct Budget {
+    elements: usize,
+    work: usize,
+}
+
+impl Budget {
+    /// Takes from the budget, or leaves it as it is and says false.
+    fn take(&mut self, elements: usize, work: usize) -> bool {
+        match (self.elements.checked_sub(elements), self.work.checked_sub(work)) {
+            (Some(elements), Some(work)) => {
+                *self = Self { elements, work };
+                true
+            }
+            _ => false,
+        }
+    }
+}
 
 /// See the module.
 pub(super) const PASS: Pass =
     Pass { name: "fold", about: "compute what is constant and simplify pointwise expressions", run };
 
 fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
+    let mut budget = Budget { elements: MAX_COMPUTED_TOGETHER, work: MAX_WORK };
     for node in graph.topo_order()? {
-        if fold_constant(graph, node, report)? {
+        if fold_constant(graph, node, &mut budget, report)? {
             continue;
         }
         if elementwise(graph, node).is_some() {
@@ -46,7 +70,12 @@ fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
 }
 
 /// Replaces the node by constants, when it can be evaluated within the limits.
-fn fold_constant(graph: &mut Graph, node: NodeId, report: &mut Report) -> Result<bool, PassError> {
+fn fold_constant(
+    graph: &mut Graph,
+    node: NodeId,
+    budget: &mut Budget,
+    report: &mut Report,
+) -> Result<bool, PassError> {
     let op = &graph.node(node).op;
     if matches!(op, Op::Fill { .. }) || is_weight(graph, node) {
         return Ok(false);
@@ -61,6 +90,10 @@ fn fold_constant(graph: &mut Graph, node: NodeId, report: &mut Report) -> Result
     let read: usize = inputs.iter().flatten().filter_map(|v| graph.constant(*v)).map(|t| t.len()).sum();
     if elements > limit || read > MAX_READ {
         report.note(graph, node, format!("{elements} elements from {read} are too many to fold"));
+        return Ok(false);
+    }
+    if !budget.take(elements, work(graph, node, elements, read)) {
+        report.note(graph, node, "so much is constant in this graph that the rest is not folded");
         return Ok(false);
     }
     match evaluate(graph, node, &inputs, limit) {
@@ -83,6 +116,20 @@ fn fold_constant(graph: &mut Graph, node: NodeId, report: &mut Report) -> Result
 fn is_weight(graph: &Graph, node: NodeId) -> bool {
     matches!(graph.node(node).op, Op::Dequantize { .. })
         && first_output(graph, node).is_some_and(|output| shape(graph, output).len() == 2)
+}
+
+/// What evaluating a node costs, about.
+fn work(graph: &Graph, node: NodeId, elements: usize, read: usize) -> usize {
+    let sums = |axis_from_end: usize| {
+        let operand = graph.node_input(node, 0).map(|value| &graph.value(value).ty.shape);
+        operand.and_then(|shape| shape.iter().rev().nth(axis_from_end)?.as_usize()).unwrap_or(1)
+    };
+    let inner = match graph.node(node).op {
+        Op::MatMul { .. } | Op::Linear(_) => sums(0).max(sums(1)),
+        Op::Attention(_) | Op::GatedDelta(_) | Op::CausalConv { .. } => read,
+        _ => 1,
+    };
+    elements.saturating_mul(inner).saturating_add(read)
 }
 
 /// Elements of all outputs together, when their shapes are constant.

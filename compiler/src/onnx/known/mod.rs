@@ -151,6 +151,17 @@ impl Known {
         Some(Known::Elements { shape: tensor.shape().to_vec(), items })
     }
 
+    /// How much there is of the tensor, in parts of dimensions.
+    pub(super) fn size(&self) -> usize {
+        let item = |item: &Elem| 1 + item.dim().map_or(0, Dim::size);
+        let dims = |dims: &[Dim]| dims.iter().map(|dim| 1 + dim.size()).sum::<usize>();
+        match self {
+            Known::Elements { shape, items } => shape.len() + items.iter().map(item).sum::<usize>(),
+            Known::Splat { shape, item: value } => dims(shape) + item(value),
+            Known::Ramp { shape, start, .. } => dims(shape) + 1 + start.size(),
+        }
+    }
+
     /// The shape.
     pub(super) fn shape(&self) -> Vec<Dim> {
         match self {
