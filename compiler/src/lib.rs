@@ -13,4 +13,5 @@ pub mod onnx;
 pub mod passes;
 pub mod pipeline;
 pub mod quantize;
+pub mod printable;
 pub mod schedule;

@@ -6,6 +6,7 @@
 mod capture;
 mod demo;
 mod drivers;
+mod fuzz;
 mod process;
 mod setup;
 mod tally;
@@ -28,6 +29,9 @@ Usage: cargo xtask <command>
   test           formatting, clippy, documentation, all tests on both drivers, and Tint; stops at the first failure
   tint [PATH]... hold WGSL files or folders against Tint, Chromium's shader compiler; without a path, the shaders of the
                  tiny models and of the folder that QWENC_DUMP_WGSL names
+  fuzz TARGET [SECONDS]
+                 run a fuzz target (protobuf, import, ir_text, bundle, compile, or all) for a minute or longer; needs
+                 cargo-fuzz
   capture        draw docs/demo.svg, the README's picture, from a fresh run; --bin PATH takes a qwenc that is built
   help           this text
 ";
@@ -43,13 +47,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// Four commands and one list of paths: too little to make everyone wait for an argument parser to compile.
+/// A few commands and one list of paths: too little to make everyone wait for an argument parser to compile.
 fn dispatch(arguments: &[String]) -> Outcome {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["setup"] => setup::run(),
         ["demo"] => demo::run(),
         ["test"] => test::run(),
+        ["fuzz", target] => fuzz::run(target, None),
+        ["fuzz", target, seconds] => fuzz::run(target, Some(seconds)),
         ["capture"] => capture::run(None),
         ["capture", "--bin", path] => capture::run(Some(Path::new(path))),
         ["tint", paths @ ..] if !paths.iter().any(|path| path.starts_with('-')) => {

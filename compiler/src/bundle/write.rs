@@ -1,9 +1,11 @@
 //! The bundle's folder: written beside its final place, renamed when complete, so that a failure leaves nothing
 //! half-written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use qwenc_runtime::bundle::MAX_MANIFEST_BYTES;
 use qwenc_runtime::format::{FileFacts, MANIFEST_FILE, Manifest, SCHEDULE_FILE, Schedule};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -21,9 +23,22 @@ pub enum BundleError {
     },
     /// The output folder holds something that is no bundle.
     #[error(
-        "`{0}` exists and is no qwenc bundle (it has no {MANIFEST_FILE}): give an empty or new folder, or remove it"
+        "`{0}` exists and is no qwenc bundle (it has no {MANIFEST_FILE} of one): give an empty or new folder, or remove it"
     )]
     NotABundle(PathBuf),
+    /// The output folder is a bundle, and holds something else too.
+    #[error(
+        "`{folder}` holds files that are no part of a bundle, such as `{file}`: move them away, or give another folder"
+    )]
+    OtherFiles {
+        /// The folder.
+        folder: PathBuf,
+        /// One of the files.
+        file: PathBuf,
+    },
+    /// The output folder is a link: what it leads to would be replaced.
+    #[error("`{0}` is a symbolic link, which is not written through: give the folder itself")]
+    Link(PathBuf),
     /// A bug in the compiler.
     #[error("internal error: {0}")]
     Internal(String),
@@ -51,25 +66,10 @@ pub struct FolderSink {
 
 impl FolderSink {
     /// Starts writing a bundle that will be at `target`. An earlier bundle there is replaced at the end; anything else
-    /// that is not empty is refused.
+    /// that is not empty is refused, and so is a bundle with other files beside its own.
     pub fn create(target: &Path) -> Result<Self, BundleError> {
-        let occupied = target.exists()
-            && !target.join(MANIFEST_FILE).is_file()
-            && std::fs::read_dir(target).map_or(true, |mut entries| entries.next().is_some());
-        if occupied {
-            return Err(BundleError::NotABundle(target.to_path_buf()));
-        }
-        let parent = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-            _ => PathBuf::from("."),
-        };
-        std::fs::create_dir_all(&parent)
-            .map_err(|source| BundleError::Io { path: parent.clone(), source })?;
-        let staging = tempfile::Builder::new()
-            .prefix(".qwenc-")
-            .tempdir_in(&parent)
-            .map_err(|source| BundleError::Io { path: parent, source })?;
-        Ok(Self { target: target.to_path_buf(), staging })
+        check_replaceable(target)?;
+        Ok(Self { target: target.to_path_buf(), staging: new_sibling(target)? })
     }
 
     /// Puts the bundle in its place.
@@ -82,12 +82,82 @@ impl FolderSink {
             std::fs::set_permissions(self.staging.path(), std::fs::Permissions::from_mode(0o755))
                 .map_err(io)?;
         }
-        if self.target.exists() {
-            std::fs::remove_dir_all(&self.target).map_err(io)?;
+        // What is there may have changed since the beginning.
+        check_replaceable(&self.target)?;
+        if !self.target.exists() {
+            // The guard finds nothing left to remove.
+            return std::fs::rename(self.staging.path(), &self.target).map_err(io);
         }
-        // The guard finds nothing left to remove.
-        std::fs::rename(self.staging.path(), &self.target).map_err(io)
+        // The old bundle stays until the new one is in its place.
+        let old = new_sibling(&self.target)?;
+        let aside = old.path().join("old");
+        std::fs::rename(&self.target, &aside).map_err(io)?;
+        std::fs::rename(self.staging.path(), &self.target).map_err(|source| {
+            // Whether or not this succeeds, the first error is the one to tell.
+            let _ = std::fs::rename(&aside, &self.target);
+            BundleError::Io { path: self.target.clone(), source }
+        })
     }
+}
+
+/// A new folder beside `target`, on the same file system.
+fn new_sibling(target: &Path) -> Result<TempDir, BundleError> {
+    let parent = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    let made = std::fs::create_dir_all(&parent)
+        .and_then(|()| tempfile::Builder::new().prefix(".qwenc-").tempdir_in(&parent));
+    made.map_err(|source| BundleError::Io { path: parent, source })
+}
+
+/// Refuses a place whose content is not to be lost.
+fn check_replaceable(target: &Path) -> Result<(), BundleError> {
+    let io = |source| BundleError::Io { path: target.to_path_buf(), source };
+    let facts = match target.symlink_metadata() {
+        Ok(facts) => facts,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io(error)),
+    };
+    if facts.is_symlink() {
+        return Err(BundleError::Link(target.to_path_buf()));
+    }
+    if !facts.is_dir() {
+        return Err(BundleError::NotABundle(target.to_path_buf()));
+    }
+    if std::fs::read_dir(target).map_err(io)?.next().is_none() {
+        return Ok(());
+    }
+    let listed = listed_files(target).ok_or_else(|| BundleError::NotABundle(target.to_path_buf()))?;
+    let mut folders = vec![target.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let path = entry.path();
+            if entry.file_type().map_err(io)?.is_dir() {
+                folders.push(path);
+            } else if !path.strip_prefix(target).is_ok_and(|relative| listed.contains(relative)) {
+                let file = path.strip_prefix(target).unwrap_or(&path).to_path_buf();
+                return Err(BundleError::OtherFiles { folder: target.to_path_buf(), file });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The files of the bundle in a folder, whatever version it has; `None` when there is none.
+fn listed_files(folder: &Path) -> Option<BTreeSet<PathBuf>> {
+    let file = std::fs::File::open(folder.join(MANIFEST_FILE)).ok()?;
+    let mut text = Vec::new();
+    file.take(MAX_MANIFEST_BYTES).read_to_end(&mut text).ok()?;
+    let manifest: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    manifest.get("format")?.as_u64()?;
+    manifest.get("generator")?.as_str()?;
+    let paths =
+        manifest.get("files")?.as_array()?.iter().map(|file| Some(file.get("path")?.as_str()?.into()));
+    let mut listed: BTreeSet<PathBuf> = paths.collect::<Option<_>>()?;
+    listed.insert(MANIFEST_FILE.into());
+    Some(listed)
 }
 
 impl Sink for FolderSink {

@@ -61,8 +61,14 @@ impl Emitter {
             self.files.push(("report.json".into(), text));
         }
         let folder = emit_folder(output);
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder).into_diagnostic()?;
+        if folder.is_symlink() {
+            miette::bail!("`{}` is a symbolic link, which is not written through", folder.display());
+        }
+        // What an earlier run left, and nothing else.
+        for old in ["ir", "wgsl"].map(|name| folder.join(name)) {
+            if old.is_dir() && !old.is_symlink() {
+                std::fs::remove_dir_all(&old).into_diagnostic()?;
+            }
         }
         for (path, text) in &self.files {
             let full = folder.join(path);

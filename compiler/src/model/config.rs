@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::contain::{self, Refusal};
+use crate::printable::printable;
 
 /// Largest configuration file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -107,7 +108,7 @@ fn rope(text: &Value) -> Option<RopeConfig> {
 }
 
 fn string(value: &Value, key: &str) -> Option<String> {
-    value.get(key)?.as_str().map(|text| text.chars().take(100).collect())
+    value.get(key)?.as_str().map(|text| printable(text, 100))
 }
 
 fn unsigned(value: &Value, key: &str) -> Option<u64> {

@@ -4,6 +4,23 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::contain::Refusal;
+use crate::printable::printable;
+
+/// Characters of a name that are shown and kept in the graph.
+const NAME_CHARS: usize = 200;
+
+/// Characters of a message that are kept; names in it may be long.
+const MESSAGE_CHARS: usize = 2000;
+
+/// A message with names of the file in it, for people.
+pub(super) fn message(text: &str) -> String {
+    printable(text, MESSAGE_CHARS)
+}
+
+/// A name of the file, for people.
+pub(super) fn name(text: &str) -> String {
+    printable(text, NAME_CHARS)
+}
 
 /// A file cannot be read as an ONNX model.
 #[derive(Debug, thiserror::Error)]

@@ -8,13 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::error::TensorError;
+use super::error::{self, TensorError};
 use super::file::map_file;
 use super::proto::TensorProto;
 use crate::contain;
-
-/// Characters of a location that are shown.
-const SHOWN_CHARS: usize = 256;
 
 /// The files of one model, each mapped once.
 #[derive(Debug)]
@@ -47,9 +44,9 @@ impl ExternalFiles {
     pub(super) fn bytes(&self, tensor: &TensorProto, wanted: usize) -> Result<Bytes, TensorError> {
         let reference = parse_reference(tensor)?;
         let refuse = |reason: String| TensorError::Reference {
-            tensor: tensor.name().to_owned(),
-            location: reference.location.chars().take(SHOWN_CHARS).collect(),
-            reason,
+            tensor: error::name(tensor.name()),
+            location: error::name(reference.location),
+            reason: error::message(&reason),
         };
         let wanted_bytes = u64::try_from(wanted).unwrap_or(u64::MAX);
         if let Some(length) = reference.length
@@ -61,8 +58,8 @@ impl ExternalFiles {
         }
         let file = self.open(reference.location).map_err(refuse)?;
         let truncated = || TensorError::Truncated {
-            tensor: tensor.name().to_owned(),
-            location: reference.location.to_owned(),
+            tensor: error::name(tensor.name()),
+            location: error::name(reference.location),
             offset: reference.offset,
             wanted: wanted_bytes,
             available: u64::try_from(file.len()).unwrap_or(u64::MAX),
@@ -90,9 +87,9 @@ fn parse_reference(tensor: &TensorProto) -> Result<Reference<'_>, TensorError> {
     let (mut offset, mut length) = (None, None);
     let entry = |key: &str| tensor.external_data.iter().find(|e| e.key() == key).map(|e| e.value());
     let refuse = |reason: String| TensorError::Reference {
-        tensor: tensor.name().to_owned(),
-        location: entry("location").unwrap_or_default().chars().take(SHOWN_CHARS).collect(),
-        reason,
+        tensor: error::name(tensor.name()),
+        location: error::name(entry("location").unwrap_or_default()),
+        reason: error::message(&reason),
     };
     for entry in &tensor.external_data {
         let number = || {

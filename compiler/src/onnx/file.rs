@@ -11,16 +11,19 @@ use prost::Message;
 use qwenc_ir::{DType, Tensor};
 
 use super::budget;
-use super::error::{ReadError, TensorError};
+use super::error::{self, ReadError, TensorError};
 use super::external::ExternalFiles;
 use super::proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use super::tensor::{decode, dtype_of};
 use crate::contain::{self, Refusal};
+use crate::printable::is_printable;
 
 /// A protocol buffer holds at most 2 GiB.
 const MAX_FILE_BYTES: u64 = 1 << 31;
 /// Most inputs or outputs of a graph; a bundle holds no more.
 const MAX_PORTS: usize = 4096;
+/// Longest name of an input or output, in bytes; a bundle holds no longer ones.
+const MAX_PORT_NAME_BYTES: usize = 512;
 const IR_VERSIONS: std::ops::RangeInclusive<i64> = 8..=13;
 const OPSETS: std::ops::RangeInclusive<i64> = 17..=28;
 
@@ -99,7 +102,8 @@ impl Model {
     }
 
     fn checked(path: &Path, proto: ModelProto, external: ExternalFiles) -> Result<Self, ReadError> {
-        let malformed = |reason: String| ReadError::Malformed { path: path.to_owned(), reason };
+        let malformed =
+            |reason: String| ReadError::Malformed { path: path.to_owned(), reason: error::message(&reason) };
         let version = proto.ir_version.unwrap_or(0);
         if !IR_VERSIONS.contains(&version) {
             return Err(ReadError::IrVersion { path: path.to_owned(), version });
@@ -167,8 +171,19 @@ impl Model {
     }
 
     fn port(&self, info: &ValueInfoProto, needs_shape: bool) -> Result<Port, ReadError> {
-        let malformed = |reason: String| ReadError::Malformed { path: self.path.clone(), reason };
+        let malformed = |reason: String| ReadError::Malformed {
+            path: self.path.clone(),
+            reason: error::message(&reason),
+        };
         let name = info.name().to_owned();
+        // The name is how the bundle's user speaks of it, so it cannot be replaced by another one.
+        if name.is_empty() || name.len() > MAX_PORT_NAME_BYTES || !is_printable(&name) {
+            return Err(malformed(format!(
+                "the name of input or output `{}` is empty, has control characters, or more than {MAX_PORT_NAME_BYTES} \
+                 bytes; rename it",
+                error::name(&name)
+            )));
+        }
         let Some(type_proto::Value::TensorType(ty)) = info.r#type.as_ref().and_then(|ty| ty.value.as_ref())
         else {
             return Err(malformed(format!(

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use qwenc_ir::graph::ValueType;
 use qwenc_ir::{Dim, Graph, Ranges, Scalar};
 
-use super::error::ImportError;
+use super::error::{ImportError, message, name};
 use super::file::{Model, Port, PortDim};
 use super::known::{Bounds, Elem, Known};
 use super::values::{Builder, Fault, V};
@@ -75,7 +75,7 @@ pub fn import(model: &Model, options: &ImportOptions) -> Result<Imported, Import
                     graph,
                     opsets: model.opsets().clone(),
                     ir_version: proto.ir_version(),
-                    producer: producer.trim().chars().take(256).collect(),
+                    producer: name(producer.trim()),
                     inferred,
                 });
             }
@@ -84,7 +84,7 @@ pub fn import(model: &Model, options: &ImportOptions) -> Result<Imported, Import
         if inferred.len() >= MAX_BOUND_SYMBOLS || inferred.insert(symbol.clone(), dim).is_some() {
             return Err(ImportError::Graph {
                 file: model.path().display().to_string(),
-                message: format!("the uses of size `{symbol}` contradict each other"),
+                message: format!("the uses of size `{}` contradict each other", name(&symbol)),
             });
         }
     }
@@ -101,8 +101,8 @@ fn import_once(
     inferred: &BTreeMap<String, Dim>,
 ) -> Result<Outcome, ImportError> {
     let file = model.path().display().to_string();
-    let graph_error = |message: String| ImportError::Graph { file: file.clone(), message };
-    let name = model.graph().name().chars().take(256).collect::<String>();
+    let graph_error = |text: String| ImportError::Graph { file: file.clone(), message: message(&text) };
+    let name = name(model.graph().name());
     let mut builder = Builder::new(&name, Bounds::new(options.ranges.clone()));
     let ports = model.inputs().map_err(|error| graph_error(error.to_string()))?;
     check_options(options, &ports).map_err(graph_error)?;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use qwenc_ir::{DType, Tensor};
 
-use super::error::TensorError;
+use super::error::{self, TensorError};
 use super::external::ExternalFiles;
 use super::proto::TensorProto;
 use super::proto::tensor_proto::{DataLocation, DataType};
@@ -36,9 +36,12 @@ pub(super) fn dtype_of(data_type: i32) -> Result<DType, String> {
 /// Reads type, dimensions and values, and holds them against each other.
 pub(super) fn decode(tensor: &TensorProto, external: &ExternalFiles) -> Result<Tensor, TensorError> {
     let dtype = dtype_of(tensor.data_type())
-        .map_err(|dtype| TensorError::ElementType { tensor: tensor.name().to_owned(), dtype })?;
+        .map_err(|dtype| TensorError::ElementType { tensor: error::name(tensor.name()), dtype })?;
     let (shape, wanted) = layout(tensor, dtype)?;
-    let content = |reason: String| TensorError::Content { tensor: tensor.name().to_owned(), reason };
+    let content = |reason: String| TensorError::Content {
+        tensor: error::name(tensor.name()),
+        reason: error::message(&reason),
+    };
     if tensor.segment.is_some() {
         return Err(content("it is stored in segments, which is not supported".to_owned()));
     }
@@ -62,7 +65,7 @@ pub(super) fn decode(tensor: &TensorProto, external: &ExternalFiles) -> Result<T
 /// Shape and number of bytes.
 fn layout(tensor: &TensorProto, dtype: DType) -> Result<(Vec<usize>, usize), TensorError> {
     let refuse = |reason| TensorError::Dims {
-        tensor: tensor.name().to_owned(),
+        tensor: error::name(tensor.name()),
         dims: tensor.dims.iter().copied().take(16).collect(),
         reason,
     };

@@ -84,6 +84,11 @@ impl Builder {
         Self { graph: Graph::new(name), bounds, slots: Vec::new(), parts: 0, label: String::new() }
     }
 
+    /// Goes on counting from where another builder of the same import is.
+    pub(super) fn continue_count(&mut self, other: &Builder) {
+        self.parts = self.parts.max(other.parts);
+    }
+
     /// Names the nodes that are made from here on.
     pub(super) fn set_label(&mut self, label: &str) {
         label.clone_into(&mut self.label);

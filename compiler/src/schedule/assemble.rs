@@ -204,6 +204,10 @@ impl<'a> Assembly<'a> {
             BufferRole::State { name, .. } => (format!("state {name}"), name, BufferKind::State),
             // An input that another entry point gives as output is that output.
             BufferRole::Input(name) => (format!("io {name}"), name, BufferKind::Input),
+            // One entry point may have an input and an output of one name, which are two buffers.
+            BufferRole::Output(name) if lowered.buffers.iter().any(|other| is_input(&other.role, name)) => {
+                (format!("output {name}"), name, BufferKind::Output)
+            }
             BufferRole::Output(name) => (format!("io {name}"), name, BufferKind::Output),
         };
         if let Some(id) = self.shared.get(&shared) {
@@ -386,4 +390,8 @@ fn atom_expr(atom: &Atom) -> Result<Expr, LowerError> {
         Atom::Min(a, b) => Expr::Min(pair(a, b)?.into()),
         Atom::Max(a, b) => Expr::Max(pair(a, b)?.into()),
     })
+}
+
+fn is_input(role: &BufferRole, name: &str) -> bool {
+    matches!(role, BufferRole::Input(input) if input == name)
 }

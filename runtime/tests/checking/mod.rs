@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use qwenc_runtime::bundle::Bundle;
 use qwenc_runtime::engine::{Backend, BufferRole, DeviceLimits, Engine, LoadOptions, Recorder};
-use qwenc_runtime::format::{Entry, Pipeline, Schedule};
+use qwenc_runtime::format::{BindingKind, Entry, Pipeline, Schedule};
 
 /// Corners of the symbols' ranges that are replayed at most, for each entry point.
 const MAX_CORNERS: usize = 64;
@@ -118,14 +118,18 @@ impl Backend for Checking {
             assert!(*bytes > 0 && offset.is_multiple_of(256), "binding {index} at {offset}, {bytes} bytes");
             assert_eq!(buffer.role == BufferRole::Uniform, index == 0, "binding {index}");
         }
-        // One dispatch must not write what it reads or writes elsewhere.
-        for (index, (buffer, ..)) in ranges.iter().enumerate() {
-            let written = pipeline.bindings[index] == qwenc_runtime::format::BindingKind::ReadWrite;
-            let again = ranges
-                .iter()
-                .enumerate()
-                .any(|(at, (other, ..))| at != index && std::ptr::eq(*other, *buffer));
-            assert!(!(written && again), "binding {index} shares its buffer with another");
+        // What one dispatch writes, it must not read or write through another binding.
+        let writes = |at: usize| pipeline.bindings[at] == BindingKind::ReadWrite;
+        for (index, (buffer, offset, bytes)) in ranges.iter().enumerate() {
+            for (at, (other, from, count)) in ranges.iter().enumerate().skip(index + 1) {
+                if std::ptr::eq(*other, *buffer) && (writes(index) || writes(at)) {
+                    assert!(
+                        writes(index) && writes(at),
+                        "bindings {index} and {at} read and write one buffer"
+                    );
+                    assert!(offset + bytes <= *from || from + count <= *offset, "{index} and {at} overlap");
+                }
+            }
         }
         Ok(BindGroup)
     }

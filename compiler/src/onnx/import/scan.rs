@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use qwenc_ir::Dim;
 use qwenc_ir::graph::ValueType;
 
-use super::order::graph_reads;
+use super::order::{MAX_NESTING, graph_reads};
 use super::walk::{Frame, Result, Scope, Stop, Walker};
 use crate::onnx::error::ImportError;
 use crate::onnx::ops::call::{Call, axis};
@@ -38,6 +38,11 @@ impl<'m> Walker<'m> {
     /// Imports a `Scan`.
     pub(super) fn scan(&mut self, call: &Call<'m>, frame: &mut Frame<'m>) -> Result<Vec<Option<V>>> {
         let node = call.node;
+        if frame.is_deep() {
+            return Err(
+                self.node_error(node, Fault::new(format!("subgraphs nest deeper than {MAX_NESTING}")))
+            );
+        }
         let read = self.read_loop(call).and_then(|read| call.check_consumed().map(|()| read));
         let read = read.map_err(|fault| self.node_error(node, fault))?;
         let reason = match self.delta_rule(call, &read, frame)? {
@@ -181,10 +186,13 @@ impl<'m> Walker<'m> {
             opsets: frame.opsets.clone(),
             attributes: frame.attributes.clone(),
             functions: frame.functions.clone(),
+            outside: frame.outside + frame.scopes.len(),
         };
+        inner.continue_count(&self.builder);
         std::mem::swap(&mut self.builder, &mut inner);
         let result = self.run_graph(read.body, values, &mut inside);
         std::mem::swap(&mut self.builder, &mut inner);
+        self.builder.continue_count(&inner);
         let outputs = match result {
             Ok(outputs) => outputs,
             // What the rule does not need may still work when the body is repeated.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::order::{MAX_NESTING, OrderError, order};
-use crate::onnx::error::ImportError;
+use crate::onnx::error::{ImportError, message as show, name as shown};
 use crate::onnx::file::{Model, canonical_domain, opset_table};
 use crate::onnx::ops::call::Call;
 use crate::onnx::ops::registry::find;
@@ -14,8 +14,6 @@ use crate::onnx::values::{Builder, Fault, V};
 const MAX_NODES: usize = 1 << 18;
 /// Longest name of a node, a value or an operator, in bytes.
 const MAX_NAME_BYTES: usize = 4096;
-/// Characters of a node's name that are kept in the graph.
-const LABEL_CHARS: usize = 200;
 
 /// Why walking ended early.
 pub(super) enum Stop {
@@ -64,6 +62,15 @@ pub(super) struct Frame<'m> {
     pub(super) attributes: BTreeMap<&'m str, &'m AttributeProto>,
     /// Functions that are being inlined, outermost first.
     pub(super) functions: Vec<(&'m str, &'m str)>,
+    /// Scopes of the bodies around this one.
+    pub(super) outside: usize,
+}
+
+impl Frame<'_> {
+    /// True when no subgraph and no call may be entered any more: walking is recursive.
+    pub(super) fn is_deep(&self) -> bool {
+        self.outside + self.scopes.len() > MAX_NESTING
+    }
 }
 
 pub(super) struct Walker<'m> {
@@ -81,7 +88,7 @@ pub(super) fn label(node: &NodeProto) -> String {
     } else {
         node.name()
     };
-    name.chars().take(LABEL_CHARS).collect()
+    shown(name)
 }
 
 /// Why a name has no value.
@@ -131,7 +138,7 @@ impl<'m> Walker<'m> {
     }
 
     pub(super) fn graph_error(&self, message: String) -> Stop {
-        Stop::Error(ImportError::Graph { file: self.file.clone(), message })
+        Stop::Error(ImportError::Graph { file: self.file.clone(), message: show(&message) })
     }
 
     pub(super) fn node_error(&self, node: &NodeProto, fault: Fault) -> Stop {
@@ -140,8 +147,8 @@ impl<'m> Walker<'m> {
             Fault::Message(message) => Stop::Error(ImportError::Node {
                 file: self.file.clone(),
                 node: label(node),
-                operator: node.op_type().chars().take(LABEL_CHARS).collect(),
-                message,
+                operator: shown(node.op_type()),
+                message: show(&message),
             }),
         }
     }
@@ -154,6 +161,7 @@ impl<'m> Walker<'m> {
             opsets: self.model.opsets().clone(),
             attributes: BTreeMap::new(),
             functions: Vec::new(),
+            outside: 0,
         };
         self.run_graph(graph, inputs.clone(), &mut frame)
     }
@@ -197,11 +205,18 @@ impl<'m> Walker<'m> {
         result
     }
 
-    fn run_nodes(&mut self, nodes: &'m [NodeProto], frame: &mut Frame<'m>) -> Result<()> {
-        self.nodes_seen = self.nodes_seen.saturating_add(nodes.len());
-        if self.nodes_seen > MAX_NODES {
-            return Err(self.graph_error(format!("the model has more than {MAX_NODES} nodes")));
+    /// Counts nodes that are looked at, and what is gone through for every call of a function.
+    fn count(&mut self, more: usize) -> Result<()> {
+        self.nodes_seen = self.nodes_seen.saturating_add(more);
+        if self.nodes_seen <= MAX_NODES {
+            return Ok(());
         }
+        Err(self
+            .graph_error(format!("the model has more than {MAX_NODES} nodes, with those of its functions")))
+    }
+
+    fn run_nodes(&mut self, nodes: &'m [NodeProto], frame: &mut Frame<'m>) -> Result<()> {
+        self.count(nodes.len())?;
         let order = order(nodes).map_err(|error| match error {
             OrderError::Duplicate(name) => {
                 self.graph_error(format!("two values are named `{name}`; names must be unique"))
@@ -263,7 +278,7 @@ impl<'m> Walker<'m> {
                     .model
                     .tensor(tensor)
                     .map_err(|source| ImportError::Tensor { file: self.file.clone(), source })?;
-                let value = self.builder.constant(name, content);
+                let value = self.builder.constant(&shown(name), content);
                 let value = value.map_err(|fault| match fault {
                     Fault::Message(message) => {
                         Stop::Error(ImportError::Graph { file: self.file.clone(), message })
@@ -309,8 +324,8 @@ impl<'m> Walker<'m> {
         Err(Stop::Error(ImportError::UnknownOperator {
             file: self.file.clone(),
             node: label(node),
-            operator: node.op_type().chars().take(LABEL_CHARS).collect(),
-            domain: if domain.is_empty() { "ai.onnx" } else { domain }.chars().take(LABEL_CHARS).collect(),
+            operator: shown(node.op_type()),
+            domain: shown(if domain.is_empty() { "ai.onnx" } else { domain }),
             opset,
         }))
     }
@@ -326,13 +341,13 @@ impl<'m> Walker<'m> {
         };
         let content = self.model.tensor(tensor).map_err(|error| Fault::new(error.to_string()))?;
         let name = call.node.output.first().map_or("", String::as_str);
-        self.builder.constant(name, content).map(Some)
+        self.builder.constant(&shown(name), content).map(Some)
     }
 
     /// The branch of an `If` whose condition is known.
     fn branch(&mut self, call: &Call<'m>, frame: &mut Frame<'m>) -> Result<Vec<Option<V>>> {
         let node = call.node;
-        if frame.scopes.len() > MAX_NESTING {
+        if frame.is_deep() {
             return Err(
                 self.node_error(node, Fault::new(format!("subgraphs nest deeper than {MAX_NESTING}")))
             );
@@ -367,9 +382,15 @@ impl<'m> Walker<'m> {
                 self.node_error(node, Fault::new(format!("function `{}` calls itself", function.name())))
             );
         }
+        if frame.is_deep() {
+            let message = format!("functions and subgraphs nest deeper than {MAX_NESTING}");
+            return Err(self.node_error(node, Fault::new(message)));
+        }
         if inputs.len() > function.input.len() {
             return Err(self.node_error(node, Fault::new("more operands than the function has")));
         }
+        self.count(function.input.len() + function.output.len())?;
+        self.count(function.attribute_proto.len() + function.opset_import.len())?;
         for default in &function.attribute_proto {
             attributes.entry(default.name()).or_insert(default);
         }
@@ -390,7 +411,8 @@ impl<'m> Walker<'m> {
             .map(String::as_str)
             .filter(|name| !scopes[0].values.contains_key(name))
             .collect();
-        let mut body = Frame { scopes, opsets, attributes, functions };
+        let outside = frame.outside + frame.scopes.len();
+        let mut body = Frame { scopes, opsets, attributes, functions, outside };
         self.run_body(function, &absent, &mut body)?;
         let mut outputs = Vec::with_capacity(function.output.len());
         for name in &function.output {

@@ -5,6 +5,7 @@ use qwenc_ir::{DType, Dim, Tensor};
 use super::call::Call;
 use super::one;
 use super::registry::{OpEntry, standard};
+use crate::onnx::error;
 use crate::onnx::external::ExternalFiles;
 use crate::onnx::known::{Elem, Known};
 use crate::onnx::tensor::decode;
@@ -36,7 +37,7 @@ fn constant(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
         fault!("the constant has no value");
     };
     let name = call.node.output.first().map_or("", String::as_str);
-    one(b.constant(name, tensor?)?)
+    one(b.constant(&error::name(name), tensor?)?)
 }
 
 fn constant_of_shape(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
