@@ -132,7 +132,7 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("growing symbols", chain(sizes, 20_000, |m, a, b| m.op("Add", &[a, "v0"], &[b]))),
         (
             "shapes",
-            chain(Builder::new().input("v0", FLOAT, &["a"; 8]), 60_000, |m, a, b| m.op("Abs", &[a], &[b])),
+            chain(Builder::new().input("v0", FLOAT, &["a"; 8]), 20_000, |m, a, b| m.op("Abs", &[a], &[b])),
         ),
         (
             "folded tables",
@@ -146,7 +146,7 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "names in functions",
-            chain(Builder::new().input("v0", FLOAT, &["n"]).function(function), 500, |m, a, b| {
+            chain(Builder::new().input("v0", FLOAT, &["n"]).function(function), 250, |m, a, b| {
                 m.op("local::F", &[a], &[b])
             }),
         ),

@@ -126,7 +126,10 @@ impl Builder {
     /// A tensor that is known symbolically.
     pub(super) fn known_value(&mut self, dtype: DType, known: Known) -> Result<V> {
         let ty = ValueType { dtype, shape: known.shape() };
-        if ty.rank() > qwenc_ir::infer::MAX_RANK || ty.shape.iter().any(Dim::is_poison) {
+        if ty.rank() > qwenc_ir::infer::MAX_RANK
+            || ty.shape.iter().any(Dim::is_poison)
+            || ty.elements().is_poison()
+        {
             fault!("the dimensions of the result overflow, or are more than {}", qwenc_ir::infer::MAX_RANK);
         }
         if ty.shape.iter().any(|dim| self.bounds.negative(dim)) {

@@ -105,6 +105,18 @@ fn nested_branches_are_bounded() {
     refused(nested(400).proto, &["nest"]);
 }
 
+/// An output may be an input as it is, under its own name: two buffers and a copy.
+#[test]
+fn an_input_that_is_an_output() {
+    let model = Builder::new().input("x", FLOAT, &["n", "4"]).output("x", FLOAT).op("Abs", &["x"], &["y"]);
+    let graph = model.output("y", FLOAT).import();
+    let mut files = std::collections::BTreeMap::new();
+    let symbols = qwenc_codegen_wgsl::Symbols::new([("n".to_owned(), (1, 9))]);
+    let compiled = qwenc::pipeline::compile_graph(&graph, symbols, &mut files).unwrap();
+    let entry = &compiled.assembled.schedule.entries["main"];
+    assert_ne!(entry.inputs["x"].buffer, entry.outputs["x"].buffer);
+}
+
 #[test]
 fn thousands_of_inputs_and_outputs() {
     let many = (0..5000).fold(xy(), |model, at| model.input(&format!("i{at}"), FLOAT, &["1"]));
