@@ -8,4 +8,5 @@ pub mod engine;
 pub mod format;
 #[cfg(feature = "native")]
 pub mod gpu;
+pub mod printable;
 pub mod session;

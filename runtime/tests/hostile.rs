@@ -160,9 +160,14 @@ fn ranges_that_overlap_or_lie_outside() {
         "",
     );
     // Two names of one buffer, one of which is written, are one buffer.
-    let bundle = sealed(|toy| toy.dispatch("main", 2).bindings[1].buffer = X).unwrap();
-    replay_corners(&bundle);
-    assert!(sealed(|toy| toy.dispatch("main", 2).bindings[1].buffer = Y).is_err());
+    let input = |buffer| {
+        move |toy: &mut Toy| {
+            let binding = &mut toy.dispatch("main", 2).bindings[1];
+            (binding.buffer, binding.bytes) = (buffer, 20);
+        }
+    };
+    replay_corners(&sealed(input(X)).unwrap());
+    refused(input(Y), "reading and for writing");
 }
 
 #[test]

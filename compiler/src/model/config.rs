@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::contain::{self, Refusal};
-use crate::printable::printable;
+use qwenc_runtime::printable::printable;
 
 /// Largest configuration file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::contain::Refusal;
-use crate::printable::printable;
+use qwenc_runtime::printable::printable;
 
 /// Characters of a name that are shown and kept in the graph.
 const NAME_CHARS: usize = 200;

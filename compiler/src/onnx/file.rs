@@ -16,7 +16,7 @@ use super::external::ExternalFiles;
 use super::proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use super::tensor::{decode, dtype_of};
 use crate::contain::{self, Refusal};
-use crate::printable::is_printable;
+use qwenc_runtime::printable::is_printable;
 
 /// A protocol buffer holds at most 2 GiB.
 const MAX_FILE_BYTES: u64 = 1 << 31;

@@ -39,7 +39,7 @@ fn names_do_not_reach_shaders_files_or_terminals() {
         model.graph().name = Some(name.to_owned());
         let imported = import(&model.model(), &ImportOptions::default()).unwrap();
         let text = qwenc_ir::text::print(&imported.graph);
-        assert!(qwenc::printable::is_printable(&text.replace('\n', "")), "{text:?}");
+        assert!(qwenc_runtime::printable::is_printable(&text.replace('\n', "")), "{text:?}");
         let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         compile_graph(&imported.graph, Symbols::new([("n".to_owned(), (1, 9))]), &mut files).unwrap();
         for (path, content) in &files {
@@ -61,7 +61,7 @@ fn names_do_not_reach_shaders_files_or_terminals() {
 /// Inputs and outputs keep their names, by which users speak of them; so these must be fit to be spoken.
 #[test]
 fn inputs_and_outputs_have_plain_names() {
-    for name in HOSTILE.iter().filter(|name| !qwenc::printable::is_printable(name)) {
+    for name in HOSTILE.iter().filter(|name| !qwenc_runtime::printable::is_printable(name)) {
         let model = Builder::new().input(name, FLOAT, &["4"]).op("Abs", &[name], &["y"]).output("y", FLOAT);
         refused(model.proto, &["control characters", "rename it"]);
         let model = Builder::new().input("x", FLOAT, &["4"]).op("Abs", &["x"], &[name]).output(name, FLOAT);

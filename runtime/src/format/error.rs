@@ -3,10 +3,13 @@
 use std::fmt;
 
 use super::{BufferId, BufferKind, ExprError, PipelineId};
+use crate::printable::printable;
+
+/// Characters of a message that are shown.
+const MAX_MESSAGE: usize = 1500;
 
 /// A bundle's file does not say something that can be replayed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {problem}")]
 pub struct FormatError {
     /// Where it is.
     pub place: Box<Place>,
@@ -44,6 +47,13 @@ impl Place {
     #[must_use]
     pub fn error(&self, problem: Problem) -> FormatError {
         FormatError { place: Box::new(self.clone()), problem }
+    }
+}
+
+impl fmt::Display for FormatError {
+    /// Words of the file can be in the message, the parser's complaints among them: nothing for a terminal to obey.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&format!("{}: {}", self.place, self.problem), MAX_MESSAGE))
     }
 }
 

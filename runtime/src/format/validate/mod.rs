@@ -18,6 +18,8 @@ use super::{
 
 pub use buffers::memory;
 
+use crate::printable::{is_printable, printable};
+
 const MAX_BUFFERS: usize = 1 << 16;
 const MAX_PIPELINES: usize = 1 << 12;
 const MAX_ENTRIES: usize = 64;
@@ -66,11 +68,10 @@ fn check_count(place: &Place, what: &'static str, count: usize, max: usize) -> R
 
 /// Names that people read: not empty, not endless, nothing that plays with a terminal.
 fn check_name(place: &Place, what: &'static str, name: &str) -> Result<(), FormatError> {
-    if !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control) {
+    if !name.is_empty() && name.len() <= MAX_NAME && is_printable(name) {
         Ok(())
     } else {
-        let name = name.chars().filter(|c| !c.is_control()).take(40).collect();
-        Err(place.error(Problem::Name { what, name }))
+        Err(place.error(Problem::Name { what, name: printable(name, 40) }))
     }
 }
 
@@ -80,8 +81,7 @@ fn check_identifier(place: &Place, what: &'static str, name: &str) -> Result<(),
     if !name.is_empty() && name.len() <= 64 && name.chars().all(word) {
         Ok(())
     } else {
-        let name = name.chars().filter(|c| !c.is_control()).take(40).collect();
-        Err(place.error(Problem::Name { what, name }))
+        Err(place.error(Problem::Name { what, name: printable(name, 40) }))
     }
 }
 

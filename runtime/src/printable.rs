@@ -4,6 +4,7 @@
 //! than it does. Both are shown by their numbers.
 
 /// The text on one line, at most `max` characters of it, with nothing in it that a terminal or a reader would obey.
+#[must_use]
 pub fn printable(text: &str, max: usize) -> String {
     let mut out = String::new();
     for character in text.chars().take(max) {
@@ -20,6 +21,7 @@ pub fn printable(text: &str, max: usize) -> String {
 }
 
 /// True for text that [`printable`] leaves as it is.
+#[must_use]
 pub fn is_printable(text: &str) -> bool {
     text.chars().all(is_harmless)
 }
