@@ -13,5 +13,4 @@ pub mod onnx;
 pub mod passes;
 pub mod pipeline;
 pub mod quantize;
-pub mod printable;
 pub mod schedule;
