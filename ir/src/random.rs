@@ -13,7 +13,6 @@ use crate::graph::{Graph, ValueId, ValueType};
 use crate::interp::{HostTensor, Inputs};
 use crate::op::Op;
 use crate::rng::Rng;
-use crate::tensor::Tensor;
 
 /// Largest number of elements of a value under the bindings.
 const MAX_ELEMENTS: i64 = 4096;
@@ -144,8 +143,13 @@ impl Builder {
 
     /// A constant with content in `-bound..bound`.
     fn constant(&mut self, shape: &[usize], bound: f64) -> Option<ValueId> {
+        self.stored_constant(shape, bound, DType::F32)
+    }
+
+    /// A constant with content in `-bound..bound`, stored as a float of any type.
+    fn stored_constant(&mut self, shape: &[usize], bound: f64, dtype: DType) -> Option<ValueId> {
         let values = self.floats(shape.iter().product(), bound);
-        let tensor = Tensor::from_f32(shape.to_vec(), &values).ok()?;
+        let tensor = HostTensor::f32(shape.to_vec(), values).and_then(|host| host.to_tensor(dtype)).ok()?;
         let name = self.name("w");
         Some(self.graph.add_const(name, tensor))
     }

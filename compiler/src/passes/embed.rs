@@ -13,7 +13,9 @@
 use qwenc_ir::{BinaryOp, Expr, Graph, NodeId, Op, Scalar, ValueId};
 
 use super::manager::{Pass, PassError, Report};
-use super::rewrite::{elementwise, first_output, present_inputs, replace_node, shape, splat, strip_reshapes};
+use super::rewrite::{
+    elementwise, first_output, present_inputs, replace_node, shape, splat, strip_reshapes, strip_stored,
+};
 use super::term::Term;
 
 /// See the module.
@@ -49,7 +51,7 @@ fn find(graph: &Graph, node: NodeId) -> Option<Result<(ValueId, i64), String>> {
     let Expr::Select(condition, rows, embedded) = &term.expr else { return None };
     let (ids, token) = token_test(graph, &term, condition)?;
     let embedded = term.leaf(embedded)?;
-    let (gather, Op::Gather { axis: 0 }) = graph.producer_op(strip_reshapes(graph, embedded))? else {
+    let (gather, Op::Gather { axis: 0 }) = graph.producer_op(strip_stored(graph, embedded))? else {
         return None;
     };
     if strip_reshapes(graph, graph.node_input(gather, 1)?) != ids {
@@ -91,6 +93,7 @@ fn token_test(graph: &Graph, term: &Term, condition: &Expr) -> Option<(ValueId, 
 
 /// True for zeros, for rows gathered from zeros, and for a join of zeros with tensors of no elements.
 fn only_zeros(graph: &Graph, value: ValueId) -> bool {
+    let value = strip_stored(graph, value);
     if splat(graph, value).is_some_and(|scalar| scalar.as_f32() == 0.0)
         || shape(graph, value).iter().any(|dim| dim.is(0))
     {

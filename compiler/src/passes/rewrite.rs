@@ -41,6 +41,21 @@ pub(super) fn strip_reshapes(graph: &Graph, mut value: ValueId) -> ValueId {
     value
 }
 
+/// The value behind any chain of reshapes and casts among float types: what is read from a table that is stored in
+/// fewer bits than it is computed with ([`super::widen`]).
+pub(super) fn strip_stored(graph: &Graph, value: ValueId) -> ValueId {
+    let base = strip_reshapes(graph, value);
+    match graph.producer_op(base) {
+        Some((node, Op::Elementwise(Expr::Cast(to, from)))) if to.is_float() && **from == Expr::Arg(0) => {
+            match graph.node_input(node, 0) {
+                Some(input) if graph.value(input).ty.dtype.is_float() => strip_stored(graph, input),
+                _ => base,
+            }
+        }
+        _ => base,
+    }
+}
+
 /// `value` under another shape: itself when the shape is the same, else behind one reshape from the value at the root
 /// of its chain of reshapes.
 pub(super) fn reshape_to(graph: &mut Graph, value: ValueId, shape: &[Dim]) -> Result<ValueId, PassError> {

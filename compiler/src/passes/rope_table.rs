@@ -1,7 +1,8 @@
 //! Angles that are computed from positions become rows of a table.
 //!
 //! Pattern: `cos` or `sin` of `f32(positions) * frequencies`, where `positions` is an integer input of the graph with an
-//! axis of size 1 behind, and `frequencies` is a constant row. Result: `gather(table, positions)`; the table holds the
+//! axis of size 1 behind, and `frequencies` is a constant row; or of the transpose of their outer product as a matrix
+//! product, `frequencies [R, 1] @ f32(positions) [1, S]`. Result: `gather(table, positions)`; the table holds the
 //! same product, rounded to f32 as the graph would, and its cosine or sine. On a device, sine and cosine of large angles
 //! are far less exact than such a table.
 //!
@@ -14,6 +15,7 @@ use qwenc_ir::{DType, Expr, Graph, NodeId, Op, Tensor, UnaryOp, ValueId, ValueKi
 use super::manager::PassError;
 use super::rewrite::{apply, elementwise, first_output, replace_node, reshape_to, shape, strip_reshapes};
 use super::term::{Product, Term, as_f32};
+use super::trace::{constant, origin};
 
 /// Largest table, in elements.
 const MAX_ELEMENTS: usize = 1 << 26;
@@ -55,6 +57,10 @@ fn find(graph: &Graph, node: NodeId) -> Option<Angles> {
         Expr::Unary(UnaryOp::Cos, angle) => (false, angle),
         _ => return None,
     };
+    if let Some(angle) = term.leaf(angle) {
+        let (positions, frequencies) = outer_product(graph, angle)?;
+        return Some(Angles { positions, frequencies, sine });
+    }
     let product = Product::of(angle);
     let (mut positions, mut frequencies, mut scale) = (None, None, 1.0f32);
     for factor in &product.over {
@@ -83,6 +89,43 @@ fn find(graph: &Graph, node: NodeId) -> Option<Angles> {
         && shape(graph, output).last()?.as_usize() == Some(*width);
     let frequencies = (0..tensor.len()).map(|at| tensor.f32_at(at) * scale).collect();
     fits.then_some(Angles { positions, frequencies, sine })
+}
+
+/// Positions and frequencies of `transpose(frequencies [.., R, 1] @ f32(positions) [.., 1, S])`, with the last two axes
+/// swapped. The frequencies are the same in front.
+fn outer_product(graph: &Graph, angle: ValueId) -> Option<(ValueId, Vec<f32>)> {
+    let (transpose, Op::Transpose { perm }) = graph.producer_op(angle)? else { return None };
+    let rank = perm.len();
+    let swapped = rank >= 2 && perm.iter().enumerate().all(|(at, from)| match at + 2 {
+        next if next == rank => *from == at + 1,
+        next if next == rank + 1 => *from + 1 == at,
+        _ => *from == at,
+    });
+    let (product, Op::MatMul { transpose_a: false, transpose_b: false }) =
+        graph.producer_op(graph.node_input(transpose, 0)?)?
+    else {
+        return None;
+    };
+    let (column, row) = (graph.node_input(product, 0)?, graph.node_input(product, 1)?);
+    let (cast, Op::Elementwise(Expr::Cast(DType::F32, inner))) = graph.producer_op(row)? else { return None };
+    let positions = graph.node_input(cast, 0)?;
+    let base = strip_reshapes(graph, positions);
+    let width = shape(graph, angle).last()?.as_usize()?;
+    let (_, rows) = shape(graph, angle).split_last()?;
+    let fits = swapped
+        && **inner == Expr::Arg(0)
+        && shape(graph, column).last()?.is(1)
+        && shape(graph, row).len() == rank
+        && graph.value(base).kind == ValueKind::Input
+        && graph.value(base).ty.dtype == DType::I64
+        && qwenc_ir::dim::product(rows) == graph.value(positions).ty.elements();
+    let frequency = |slot: usize| {
+        let at = origin(graph, column, rank.checked_sub(2)?, i64::try_from(slot).ok()?);
+        let (tensor, flat) = constant(graph, &at)?;
+        (tensor.dtype() == DType::F32).then(|| tensor.f32_at(flat))
+    };
+    let same_rank = shape(graph, column).len() == rank;
+    (fits && same_rank).then(|| (0..width).map(frequency).collect::<Option<Vec<f32>>>()).flatten().map(|all| (positions, all))
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "the graph computes in f32")]

@@ -1,10 +1,10 @@
 //! Which element of which tensor an element comes from.
 //!
 //! Exporters pick parts of a tensor in many ways: slices, gathers, joined parts, selects with constant masks, scattered
-//! rows (which import as joined parts). Following one element backwards answers what all of them mean: [`origin`] goes
+//! rows (which import as joined parts), gathers by constant indices. Following one element backwards answers what all of them mean: [`origin`] goes
 //! through views, concats and constant selects until something is computed.
 
-use qwenc_ir::{Dim, Expr, Graph, Op, UnaryOp, ValueId};
+use qwenc_ir::{Dim, Expr, Graph, Op, Tensor, UnaryOp, ValueId};
 
 use super::rewrite::{present_inputs, shape};
 
@@ -63,15 +63,8 @@ fn step(graph: &Graph, at: &Origin) -> Option<Origin> {
             }
             index
         }
-        Op::Reshape { .. } => {
-            let sizes = |shape: &[Dim]| shape.iter().filter(|dim| !dim.is(1)).cloned().collect::<Vec<_>>();
-            if sizes(from) != sizes(to) {
-                return None;
-            }
-            let mut rest = to.iter().zip(&at.index).filter(|(dim, _)| !dim.is(1)).map(|(_, entry)| *entry);
-            let entry = |dim: &Dim| if dim.is(1) { Some(At::Fixed(0)) } else { rest.next() };
-            from.iter().map(entry).collect::<Option<_>>()?
-        }
+        Op::Reshape { .. } => reshaped(from, to, &at.index)?,
+        Op::Gather { axis } => return picked(graph, at, *axis, value, graph.node_input(node, 1)?),
         Op::Slice { axis, start, step, .. } => {
             let mut index = at.index.clone();
             let entry = index.get_mut(*axis)?;
@@ -84,6 +77,68 @@ fn step(graph: &Graph, at: &Origin) -> Option<Origin> {
         _ => return None,
     };
     Some(Origin { value, index })
+}
+
+/// Where a tensor of shape `from` is read, for `index` into a reshape of it to `to`. Axes are kept, but for those of size
+/// 1; axes of constant size may be merged or split where the position along each is fixed.
+fn reshaped(from: &[Dim], to: &[Dim], index: &[At]) -> Option<Vec<At>> {
+    let mut out = vec![At::Fixed(0); from.len()];
+    let mut to = to.iter().zip(index).filter(|(dim, _)| !dim.is(1)).peekable();
+    let mut from = from.iter().zip(&mut out).filter(|(dim, _)| !dim.is(1)).peekable();
+    while let (Some((size, _)), Some((own, _))) = (to.peek(), from.peek()) {
+        if size == own {
+            let (_, entry) = to.next()?;
+            *from.next()?.1 = *entry;
+            continue;
+        }
+        // Axes of both sides up to where their products meet again.
+        let (mut outer, mut inner, mut flat) = (1i64, 1i64, 0i64);
+        let mut places = Vec::new();
+        while outer != inner || outer == 1 {
+            if outer <= inner {
+                let (size, entry) = to.next()?;
+                let (size, At::Fixed(position)) = (size.as_const()?, entry) else { return None };
+                (outer, flat) = (outer.checked_mul(size)?, flat.checked_mul(size)?.checked_add(*position)?);
+            } else {
+                let (size, place) = from.next()?;
+                inner = inner.checked_mul(size.as_const()?)?;
+                places.push((size.as_const()?, place));
+            }
+        }
+        for (size, place) in places.into_iter().rev() {
+            *place = At::Fixed(flat.checked_rem_euclid(size)?);
+            flat = flat.checked_div(size)?;
+        }
+    }
+    (to.next().is_none() && from.next().is_none()).then_some(out)
+}
+
+/// The element that constant indices pick. Other lookups are the end of the way.
+fn picked(graph: &Graph, at: &Origin, axis: usize, value: ValueId, indices: ValueId) -> Option<Origin> {
+    let rank = shape(graph, indices).len();
+    let own = at.index.get(axis..axis.checked_add(rank)?)?.to_vec();
+    let chosen = element(graph, &follow(graph, Origin { value: indices, index: own }))?;
+    let size = shape(graph, value).get(axis)?.as_const()?;
+    let chosen = if chosen < 0 { chosen + size } else { chosen };
+    let mut index = at.index.clone();
+    index.splice(axis..axis + rank, [At::Fixed(Some(chosen).filter(|chosen| (0..size).contains(chosen))?)]);
+    Some(Origin { value, index })
+}
+
+/// The value of one element of a constant, as an integer.
+fn element(graph: &Graph, at: &Origin) -> Option<i64> {
+    constant(graph, at).map(|(tensor, flat)| tensor.i64_at(flat))
+}
+
+/// The constant that an element lies in, and its place there.
+pub(super) fn constant<'g>(graph: &'g Graph, at: &Origin) -> Option<(&'g Tensor, usize)> {
+    let tensor = graph.constant(at.value)?;
+    let mut flat = 0usize;
+    for (size, entry) in tensor.shape().iter().zip(&at.index) {
+        let At::Fixed(position) = entry else { return None };
+        flat = flat.checked_mul(*size)?.checked_add(usize::try_from(*position).ok().filter(|p| p < size)?)?;
+    }
+    Some((tensor, flat))
 }
 
 /// Where an operand is read that broadcasts to a result.
@@ -118,6 +173,11 @@ fn chosen(graph: &Graph, at: &Origin, expr: &Expr, inputs: &[ValueId]) -> Option
             let branch = if holds(graph, at, condition, inputs)? { a } else { b };
             chosen(graph, at, branch, inputs)
         }
+        // What is stored in fewer bits than it is computed with.
+        Expr::Cast(to, stored) if to.is_float() => {
+            let found = chosen(graph, at, stored, inputs)?;
+            graph.value(found.value).ty.dtype.is_float().then_some(found)
+        }
         _ => None,
     }
 }
@@ -128,11 +188,5 @@ fn holds(graph: &Graph, at: &Origin, condition: &Expr, inputs: &[ValueId]) -> Op
         return holds(graph, at, inner, inputs).map(|value| !value);
     }
     let found = follow(graph, chosen(graph, at, condition, inputs)?);
-    let tensor = graph.constant(found.value)?;
-    let mut flat = 0usize;
-    for (size, entry) in tensor.shape().iter().zip(&found.index) {
-        let At::Fixed(position) = entry else { return None };
-        flat = flat.checked_mul(*size)?.checked_add(usize::try_from(*position).ok().filter(|p| p < size)?)?;
-    }
-    Some(tensor.i64_at(flat) != 0)
+    element(graph, &found).map(|value| value != 0)
 }

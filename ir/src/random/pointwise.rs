@@ -86,7 +86,7 @@ impl Builder {
 
     pub(super) fn round_trip_cast(&mut self) -> Option<ValueId> {
         let x = self.float_value(|_| true)?;
-        let dtype = *self.rng.pick(&[DType::I64, DType::I32, DType::Bool])?;
+        let dtype = *self.rng.pick(&[DType::I64, DType::I32, DType::Bool, DType::F16, DType::Bf16])?;
         let whole = self.apply(Op::Elementwise(Expr::Arg(0).cast(dtype)), &[x])?;
         let back = Expr::Arg(0).cast(DType::F32).unary(UnaryOp::Tanh);
         self.apply(Op::Elementwise(back), &[whole])
@@ -97,7 +97,8 @@ impl Builder {
         let (k, n) = (width(&self.ty(x))?, 2 + self.rng.below(7));
         let transpose_b = self.rng.one_in(3);
         let shape = if transpose_b { [n, k] } else { [k, n] };
-        let weight = self.constant(&shape, 0.5)?;
+        let dtype = *self.rng.pick(&[DType::F32, DType::F32, DType::F16, DType::Bf16])?;
+        let weight = self.stored_constant(&shape, 0.5, dtype)?;
         self.apply(Op::MatMul { transpose_a: false, transpose_b }, &[x, weight])
     }
 
