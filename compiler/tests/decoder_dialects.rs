@@ -43,6 +43,8 @@ fn the_community_layout_meets_the_goldens() {
         wanted.extend([0, 1, 2].map(|layer| format!("conv.{layer} (window)")));
         wanted.extend([0, 1, 2].map(|layer| format!("recurrent.{layer} (matrix)")));
         assert_eq!(states, wanted);
+        let decode = &compiled.assembled.schedule.entries["decode"];
+        assert_eq!(decode.commands.len(), DISPATCHES, "{variant}");
         verify_files(variant, &files, &[("split", 2e-4)]);
     }
 }

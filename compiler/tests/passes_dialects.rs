@@ -63,7 +63,7 @@ fn of_torch(outline: &str) -> String {
 #[test]
 fn all_dialects_reach_the_same_form() {
     let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/passes/decoder.outline.txt");
-    for dialect in DIALECTS.into_iter().chain(["genai_f16", "genai_bf16"]) {
+    for dialect in DIALECTS.into_iter().chain(["genai_f16", "genai_bf16", "community"]) {
         let (_, after) = compiled(dialect);
         let actual = outline(&after);
         if std::env::var_os("QWENC_BLESS").is_some() && dialect != "torch" {

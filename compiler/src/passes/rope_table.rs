@@ -15,7 +15,6 @@ use qwenc_ir::{DType, Expr, Graph, NodeId, Op, Tensor, UnaryOp, ValueId, ValueKi
 use super::manager::PassError;
 use super::rewrite::{apply, elementwise, first_output, replace_node, reshape_to, shape, strip_reshapes};
 use super::term::{Product, Term, as_f32};
-use super::trace::{constant, origin};
 
 /// Largest table, in elements.
 const MAX_ELEMENTS: usize = 1 << 26;
@@ -96,11 +95,11 @@ fn find(graph: &Graph, node: NodeId) -> Option<Angles> {
 fn outer_product(graph: &Graph, angle: ValueId) -> Option<(ValueId, Vec<f32>)> {
     let (transpose, Op::Transpose { perm }) = graph.producer_op(angle)? else { return None };
     let rank = perm.len();
-    let swapped = rank >= 2 && perm.iter().enumerate().all(|(at, from)| match at + 2 {
-        next if next == rank => *from == at + 1,
-        next if next == rank + 1 => *from + 1 == at,
-        _ => *from == at,
-    });
+    let mut swapped: Vec<usize> = (0..rank).collect();
+    swapped.swap(rank.checked_sub(2)?, rank - 1);
+    if *perm != swapped {
+        return None;
+    }
     let (product, Op::MatMul { transpose_a: false, transpose_b: false }) =
         graph.producer_op(graph.node_input(transpose, 0)?)?
     else {
@@ -112,20 +111,23 @@ fn outer_product(graph: &Graph, angle: ValueId) -> Option<(ValueId, Vec<f32>)> {
     let base = strip_reshapes(graph, positions);
     let width = shape(graph, angle).last()?.as_usize()?;
     let (_, rows) = shape(graph, angle).split_last()?;
-    let fits = swapped
-        && **inner == Expr::Arg(0)
+    let fits = **inner == Expr::Arg(0)
         && shape(graph, column).last()?.is(1)
         && shape(graph, row).len() == rank
         && graph.value(base).kind == ValueKind::Input
         && graph.value(base).ty.dtype == DType::I64
         && qwenc_ir::dim::product(rows) == graph.value(positions).ty.elements();
-    let frequency = |slot: usize| {
-        let at = origin(graph, column, rank.checked_sub(2)?, i64::try_from(slot).ok()?);
-        let (tensor, flat) = constant(graph, &at)?;
-        (tensor.dtype() == DType::F32).then(|| tensor.f32_at(flat))
+    let tensor = match graph.producer_op(column) {
+        Some((expand, Op::Expand { .. })) => graph.constant(graph.node_input(expand, 0)?)?,
+        _ => graph.constant(column)?,
     };
-    let same_rank = shape(graph, column).len() == rank;
-    (fits && same_rank).then(|| (0..width).map(frequency).collect::<Option<Vec<f32>>>()).flatten().map(|all| (positions, all))
+    let is_column = matches!(tensor.shape(), [.., height, 1] if *height == width);
+    if !fits || !is_column || tensor.dtype() != DType::F32 || shape(graph, column).len() != rank {
+        return None;
+    }
+    let all = tensor.to_f32().ok()?;
+    let first = all.get(..width)?;
+    all.chunks(width).all(|other| other == first).then(|| (positions, first.to_vec()))
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "the graph computes in f32")]

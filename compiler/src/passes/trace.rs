@@ -131,7 +131,7 @@ fn element(graph: &Graph, at: &Origin) -> Option<i64> {
 }
 
 /// The constant that an element lies in, and its place there.
-pub(super) fn constant<'g>(graph: &'g Graph, at: &Origin) -> Option<(&'g Tensor, usize)> {
+fn constant<'g>(graph: &'g Graph, at: &Origin) -> Option<(&'g Tensor, usize)> {
     let tensor = graph.constant(at.value)?;
     let mut flat = 0usize;
     for (size, entry) in tensor.shape().iter().zip(&at.index) {
