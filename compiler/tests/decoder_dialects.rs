@@ -30,11 +30,11 @@ fn bf16_is_computed_in_f32() {
     check("genai_bf16", &ROUNDED);
 }
 
-/// The community's interface: states, mask, bias and tail as its exporter writes them. Its norms are f32 in every variant,
-/// so that even the f16 graph holds the checkpoint exactly.
+/// The community's interface: states, mask, bias and tail as its exporter writes them. Its norms are f32 in every variant
+/// and its weights lie on a 4-bit grid, so that every variant holds the checkpoint exactly.
 #[test]
 fn the_community_layout_meets_the_goldens() {
-    for variant in ["fp32", "fp16"] {
+    for variant in ["fp32", "fp16", "q8", "q4", "q4f16"] {
         let (compiled, files) = compiled_variant("community", variant);
         let states = compiled.manifest.states.iter().map(|state| state.name.as_str());
         let mut states: Vec<&str> = states.collect();
