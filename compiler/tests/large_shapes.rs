@@ -7,7 +7,7 @@ mod onnx_builder;
 
 use std::collections::BTreeMap;
 
-use onnx_builder::qwen::{Sizes, write_decoder};
+use onnx_builder::qwen::{Sizes, write_decoder, write_embedding};
 use qwenc::lower::{LowerOptions, lower};
 use qwenc::model::entries::{self, DecoderSizes};
 use qwenc::model::files::locate;
@@ -44,6 +44,7 @@ const FOUR_BILLION: Sizes =
 fn planned(sizes: Sizes) -> Assembled {
     let dir = tempfile::tempdir().unwrap();
     write_decoder(dir.path(), sizes);
+    write_embedding(dir.path(), sizes);
     let files = locate(dir.path(), &Variants::default(), false).unwrap();
     let mut graph = load(&files, &GivenSizes::default(), SIZES).unwrap().graph;
     run_all(&mut graph, &mut |_, _| {}).unwrap();
