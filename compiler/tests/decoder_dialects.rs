@@ -30,6 +30,17 @@ fn bf16_is_computed_in_f32() {
     check("genai_bf16", &ROUNDED);
 }
 
+/// What is stored in 16 bits stays so in the bundle. Tables of rope, small vectors, and the embedding beside the f16
+/// decoder are f32.
+#[test]
+fn weights_of_16_bits_stay_16_bits() {
+    let bytes = |dialect: &str| compiled(dialect, default_sizes()).0.manifest.memory.weight_bytes;
+    let whole = bytes("genai");
+    for half in ["genai_f16", "genai_bf16"] {
+        assert!(bytes(half) * 4 < whole * 3, "{half}: {} of {whole} bytes", bytes(half));
+    }
+}
+
 /// The community's interface: states, mask, bias and tail as its exporter writes them. Its norms are f32 in every variant
 /// and its weights lie on a 4-bit grid, so that every variant holds the checkpoint exactly.
 #[test]
