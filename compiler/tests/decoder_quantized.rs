@@ -50,6 +50,15 @@ fn int4_with_projections_of_gates_in_floats() {
     verify_files("genai_int4", &files, &LIMITS);
 }
 
+#[test]
+fn standard_operators_with_4_bit_weights_and_embedding() {
+    let (compiled, files) = compiled("torch_q4", default_sizes());
+    assert_eq!(formats(&compiled), BTreeMap::from([("q4 block 32", 33)]));
+    assert_eq!(dispatches(&compiled), 30);
+    assert!(compiled.manifest.memory.weight_bytes < FLOATS / 2);
+    verify_files("torch_q4", &files, &LIMITS);
+}
+
 fn quantized(weights: WeightRecipe) -> (Compiled, BTreeMap<String, Vec<u8>>) {
     compiled_with("genai015", &CompileOptions { weights, ..CompileOptions::default() })
 }
