@@ -375,7 +375,7 @@ mod tests {
             let (bits, offset) = (dtype.bits(), 1u8 << (dtype.bits() - 1));
             let code = |row: usize, at: usize| {
                 let bit = row * bytes.len() / 2 * 8 + at * bits;
-                (u16::from(bytes[bit / 8]) >> (bit % 8)) as u8 & (u8::MAX >> (8 - bits))
+                (bytes[bit / 8] >> (bit % 8)) & (u8::MAX >> (8 - bits))
             };
             assert_eq!([0, 1, 2, 3].map(|at| code(0, at)), [0, 1, 2, 3].map(|at| offset - 2 + at));
             assert_eq!((code(1, 0), code(1, 17)), (offset, offset + 1));

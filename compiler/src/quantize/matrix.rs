@@ -89,6 +89,8 @@ fn assemble(
 }
 
 type Rows = (Vec<u8>, Vec<f32>, Sums);
+/// The same of a part of the rows, with sums row by row.
+type SomeRows = (Vec<u8>, Vec<f32>, Vec<Sums>);
 
 /// Codes as they are packed over all rows, scales, and sums. The result does not depend on the number of threads.
 fn rows_in_parallel(matrix: &Matrix, bits: usize, range: CodeRange, stored: fn(f32) -> f32) -> Option<Rows> {
@@ -98,7 +100,7 @@ fn rows_in_parallel(matrix: &Matrix, bits: usize, range: CodeRange, stored: fn(f
     // Parts begin on whole bytes: an even number of rows does whatever K is.
     let part = n.div_ceil(threads).max(1).next_multiple_of(8);
     let starts: Vec<usize> = (0..n).step_by(part).collect();
-    let parts: Vec<Option<(Vec<u8>, Vec<f32>, Vec<Sums>)>> = std::thread::scope(|scope| {
+    let parts: Vec<Option<SomeRows>> = std::thread::scope(|scope| {
         let workers: Vec<_> = starts
             .iter()
             .map(|start| {
@@ -124,7 +126,7 @@ fn some_rows(
     bits: usize,
     range: CodeRange,
     stored: fn(f32) -> f32,
-) -> Option<(Vec<u8>, Vec<f32>, Vec<Sums>)> {
+) -> Option<SomeRows> {
     let k = matrix.extent().1;
     let (mut codes, mut scales, mut sums) = (Vec::new(), Vec::new(), Vec::new());
     let mut weights = vec![0.0f32; k];
