@@ -60,10 +60,10 @@ fn the_community_layout_meets_the_goldens() {
     }
 }
 
-/// Sizes that the other exports do not have: see `ODD` in models/scripts/make_model.py. Two exporters.
+/// Sizes that the other exports do not have: see `ODD` in models/scripts/make_model.py. Three exporters.
 #[test]
 fn other_heads_widths_and_orders_meet_their_goldens() {
-    for dialect in ["odd_genai", "odd_mobius"] {
+    for dialect in ["odd_genai", "odd_mobius", "odd_torch"] {
         let (compiled, files) = compiled(dialect, default_sizes());
         let decoder = compiled.manifest.model.decoder.as_ref().unwrap();
         assert_eq!((decoder.hidden_size, decoder.vocab_size), (48, 320));

@@ -4,6 +4,7 @@
 //!   joins the operator's scale. Reshapes in between are looked through.
 //! - Raw gates: `decay = neg_exp_a * softplus(a + dt_bias)` and `beta = sigmoid(b)`, with `neg_exp_a` and `dt_bias` per
 //!   value head. Where folding made one of them a number, or dropped a bias of zeros, it becomes a constant again.
+//! - Repeated heads: where q and k were both repeated for several value heads each, the operator reads them unrepeated.
 //!
 //! Each part fuses as a whole or not at all. Norms with other users stay; gates may have other users, who keep them.
 
@@ -30,7 +31,8 @@ fn run(graph: &mut Graph, report: &mut Report) -> Result<(), PassError> {
         inputs.resize(gated_delta::COUNT, None);
         let fused_norm = fuse_norms(graph, node, &mut attrs, &mut inputs, report)?;
         let fused_gates = fuse_gates(graph, node, &mut attrs, &mut inputs, report)?;
-        if fused_norm || fused_gates {
+        let shared = share_heads(graph, &mut inputs, report)?;
+        if fused_norm || fused_gates || shared {
             let name = graph.node(node).name.clone();
             let new = add_node(graph, &name, Op::GatedDelta(attrs), &inputs)?;
             replace_node(graph, node, &new);
@@ -78,6 +80,48 @@ fn fuse_norms(
     attrs.scale = Real(attrs.scale.0 * on_q.scale);
     report.changed(if on_q.eps.is_some() { "q/k norm" } else { "q scale" });
     Ok(true)
+}
+
+/// Takes q and k with the heads that they had before they were repeated.
+fn share_heads(
+    graph: &mut Graph,
+    inputs: &mut [Option<ValueId>],
+    report: &mut Report,
+) -> Result<bool, PassError> {
+    let (Some(q), Some(k)) = (inputs[gated_delta::Q], inputs[gated_delta::K]) else { return Ok(false) };
+    let (Some((q, heads)), Some((k, k_heads))) = (unrepeated(graph, q), unrepeated(graph, k)) else {
+        return Ok(false);
+    };
+    if heads != k_heads {
+        return Ok(false);
+    }
+    inputs[gated_delta::Q] = Some(reshape_to(graph, q, &heads)?);
+    inputs[gated_delta::K] = Some(reshape_to(graph, k, &heads)?);
+    report.changed("repeated heads");
+    Ok(true)
+}
+
+/// What was repeated, and its shape `[B,S,Hk,D]`: one axis of size 1 right behind the heads was expanded, and merged
+/// into them. Axes of size 1 elsewhere do not matter.
+fn unrepeated(graph: &Graph, x: ValueId) -> Option<(ValueId, Vec<Dim>)> {
+    let [batch, sequence, heads, width] = shape(graph, x) else { return None };
+    let (expand, Op::Expand { shape: wide }) = graph.producer_op(strip_reshapes(graph, x))? else {
+        return None;
+    };
+    let narrow = graph.node_input(expand, 0)?;
+    let from = shape(graph, narrow);
+    if from.len() != wide.len() {
+        return None;
+    }
+    let changed: Vec<usize> = (0..wide.len()).filter(|axis| from[*axis] != wide[*axis]).collect();
+    let [axis] = changed.as_slice() else { return None };
+    let times = wide.get(*axis).filter(|times| times.as_const().is_some() && from[*axis].is(1))?;
+    let own = heads.exact_div(times)?;
+    let long = |dims: &[Dim]| dims.iter().filter(|dim| !dim.is(1)).cloned().collect::<Vec<_>>();
+    let before = [batch.clone(), sequence.clone(), own.clone()];
+    let split = [&before[..], &[times.clone(), width.clone()]].concat();
+    let in_place = long(wide) == long(&split) && long(&wide[..*axis]) == long(&before);
+    in_place.then(|| (narrow, [&before[..], &[width.clone()]].concat()))
 }
 
 fn normed(graph: &Graph, head: ValueId) -> Result<Normed, &'static str> {

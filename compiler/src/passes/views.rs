@@ -286,7 +286,9 @@ fn without_expands(graph: &Graph, inputs: &[ValueId], to: &[Dim]) -> Option<Vec<
     for at in 0..inputs.len() {
         let mut shorter = inputs.to_vec();
         let Some((expand, Op::Expand { .. })) = graph.producer_op(inputs[at]) else { continue };
-        shorter[at] = graph.node_input(expand, 0)?;
+        let narrow = graph.node_input(expand, 0)?;
+        // Everywhere it is read: `x * x` stays a square.
+        shorter.iter_mut().filter(|input| **input == inputs[at]).for_each(|input| *input = narrow);
         let shapes = shorter.iter().map(|input| shape(graph, *input));
         if qwenc_ir::infer::broadcast(shapes).is_ok_and(|shape| shape == to) {
             return Some(shorter);
