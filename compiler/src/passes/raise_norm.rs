@@ -93,6 +93,16 @@ fn squares(graph: &Graph, leaf: ValueId) -> Option<Squares> {
 
 /// `x` of `x * x` or `x ^ 2`.
 fn squared(graph: &Graph, value: ValueId) -> Option<ValueId> {
+    let base = strip_reshapes(graph, value);
+    if base != value && last_dim(graph, base) == last_dim(graph, value) {
+        // The square was taken under another shape: what is normalised is the tensor under this one.
+        let x = squared(graph, base)?;
+        let views = graph.consumers(strip_reshapes(graph, x)).into_iter().map(|(node, _)| node);
+        let reshaped = views.filter(|node| matches!(graph.node(*node).op, Op::Reshape { .. }));
+        return reshaped
+            .filter_map(|node| first_output(graph, node))
+            .find(|view| shape(graph, *view) == shape(graph, value));
+    }
     let term = Term::shallow(graph, value, 1);
     let x = match &term.expr {
         Expr::Binary(BinaryOp::Mul, a, b) if a == b => a,
