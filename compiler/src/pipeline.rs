@@ -11,6 +11,8 @@ use qwenc_runtime::format::{
     DecoderFacts, FORMAT_VERSION, Manifest, ModelFacts, QuantizationFacts, Requirements, memory, validate,
 };
 
+use qwenc_runtime::printable::printable;
+
 use crate::bundle::{BundleError, BundleWriter, FolderSink, Shard, ShardWriter, Sink};
 use crate::error::CompileError;
 use crate::lower::{LowerError, LowerOptions, lower};
@@ -24,6 +26,9 @@ use crate::model::variant::Variants;
 use crate::passes::{self, Pass, PassRecord};
 use crate::quantize::{WeightRecipe, WeightRecord, quantize, stored_weights};
 use crate::schedule::{Assembled, EntryPlan, WeightBuffer, assemble, weight_specs};
+
+/// Characters of a model's name that a bundle keeps.
+const MAX_MODEL_NAME: usize = 50;
 
 /// Where a bundle keeps its golden run.
 pub const GOLDEN_FILE: &str = "golden.safetensors";
@@ -273,6 +278,12 @@ fn pack_all(
     writer.finish(emit)
 }
 
+/// The model's name in the manifest: a graph may have none, and a file any.
+fn model_name(name: &str) -> String {
+    let shown = printable(name, MAX_MODEL_NAME);
+    if shown.is_empty() { "graph".to_string() } else { shown }
+}
+
 fn manifest(
     loaded: &Loaded,
     assembled: &Assembled,
@@ -293,7 +304,7 @@ fn manifest(
     Manifest {
         format: FORMAT_VERSION,
         generator: concat!("qwenc ", env!("CARGO_PKG_VERSION")).to_string(),
-        model: ModelFacts { name: loaded.name.clone(), decoder },
+        model: ModelFacts { name: model_name(&loaded.name), decoder },
         licence: loaded.config.licence.clone(),
         entries: schedule.entries.keys().cloned().collect(),
         states: assembled.states.clone(),

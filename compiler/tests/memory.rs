@@ -18,7 +18,7 @@ use qwenc::onnx::{ImportOptions, Model, import};
 /// Heap for any file, in bytes.
 const CONSTANT: usize = 1 << 30;
 /// Heap for each byte of the file.
-const PER_BYTE: usize = 64;
+const PER_BYTE: usize = 128;
 
 /// The system's allocator, counting.
 struct Counting;

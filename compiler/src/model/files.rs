@@ -10,6 +10,8 @@
 
 use std::path::{Path, PathBuf};
 
+use qwenc_runtime::printable::printable;
+
 use super::variant::{HubFolder, Variants, part_of};
 use crate::contain;
 
@@ -180,7 +182,7 @@ fn locate_folder(folder: &Path, variants: &Variants) -> Result<ModelFiles, Locat
             folder: folder.to_path_buf(),
             found: several
                 .iter()
-                .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+                .filter_map(|path| Some(printable(&path.file_name()?.to_string_lossy(), 100)))
                 .collect(),
         }),
     }

@@ -16,7 +16,7 @@ use super::proto;
 const ALLOWANCE: usize = 256 << 20;
 /// Heap that decoding may take beyond that, for each byte of the file outside of weights. The dearest ordinary message is
 /// an attribute with one integer: about 15 bytes in the file, 1.7 KiB in memory, among others that are cheaper.
-const PER_BYTE: usize = 64;
+const PER_BYTE: usize = 128;
 /// Messages nest at most this deep, as in the decoder.
 const MAX_DEPTH: usize = 100;
 /// A vector that grows step by step has room for up to twice what is in it, and for four from the start.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message;
 use qwenc::onnx::{ImportOptions, import};
 use qwenc::pipeline::compile_graph;
 use qwenc_codegen_wgsl::Symbols;
@@ -70,6 +71,23 @@ fn inputs_and_outputs_have_plain_names() {
     for name in ["", &"x".repeat(513)] {
         let model = Builder::new().input("x", FLOAT, &["4"]).op("Abs", &["x"], &["y"]).output(name, FLOAT);
         refused(model.proto, &["rename it"]);
+    }
+}
+
+/// Graphs without a name, and files with one that no bundle could have. (Found by fuzzing.)
+#[cfg(unix)]
+#[test]
+fn models_without_a_fit_name() {
+    let model = || Builder::new().input("x", FLOAT, &["n", "4"]).op("Abs", &["x"], &["y"]).output("y", FLOAT);
+    let mut nameless = model();
+    nameless.graph().name = None;
+    let graph = nameless.import();
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let symbols = Symbols::new([("n".to_owned(), (1, 9))]);
+    assert_eq!(compile_graph(&graph, symbols, &mut files).unwrap().manifest.model.name, "graph");
+    let scene = Scene::new();
+    for name in ["\u{1b}[2J.onnx", "a\nb.onnx", "\u{202E}.onnx", &format!("{}.onnx", "é".repeat(120))] {
+        scene.compiles(&scene.write(name, model().proto.encode_to_vec()));
     }
 }
 
