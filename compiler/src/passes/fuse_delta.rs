@@ -121,7 +121,7 @@ fn unrepeated(graph: &Graph, x: ValueId) -> Option<(ValueId, Vec<Dim>)> {
     let before = [batch.clone(), sequence.clone(), own.clone()];
     let split = [&before[..], &[times.clone(), width.clone()]].concat();
     let in_place = long(wide) == long(&split) && long(&wide[..*axis]) == long(&before);
-    in_place.then(|| (narrow, [&before[..], &[width.clone()]].concat()))
+    in_place.then(|| (narrow, [&before[..], std::slice::from_ref(width)].concat()))
 }
 
 fn normed(graph: &Graph, head: ValueId) -> Result<Normed, &'static str> {
