@@ -51,6 +51,20 @@ pub enum CompileError {
         /// What does not fit.
         cause: DecoderError,
     },
+    /// A size is given that the graph does not have.
+    #[error("{}: there is no size `{name}`; {there}", .file.display())]
+    #[diagnostic(
+        code(qwenc::size),
+        help("`--dim NAME=N` fixes a size, `--max NAME=N` says how large it gets")
+    )]
+    Size {
+        /// The graph's file.
+        file: PathBuf,
+        /// What was given.
+        name: String,
+        /// What there is.
+        there: String,
+    },
     /// A pass failed.
     #[error(transparent)]
     #[diagnostic(code(qwenc::pass))]

@@ -107,6 +107,18 @@ pub(super) fn execute(args: &CompileArgs) -> miette::Result<ExitCode> {
         if let Some(quantized) = &quantized {
             out::print(format_args!("{quantized}"));
         }
+        let schedule = &compiled.assembled.schedule;
+        if schedule.entries.contains_key("main") && !schedule.symbols.is_empty() {
+            let sizes: Vec<String> = schedule
+                .symbols
+                .iter()
+                .map(|symbol| format!("{} up to {}", symbol.name, symbol.max))
+                .collect();
+            say!(
+                "\nsizes: {} (`--max NAME=N` changes a bound, `--dim NAME=N` fixes a size)",
+                sizes.join(", ")
+            );
+        }
         say!("\n{} is ready, in {:.1} s", args.output.display(), start.elapsed().as_secs_f32());
     }
     Ok(ExitCode::SUCCESS)

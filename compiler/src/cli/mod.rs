@@ -53,10 +53,11 @@ struct ModelArgs {
     /// Compile only the given graph, even when it lies in a model's folder
     #[arg(long)]
     only: bool,
-    /// Fix a size by the name that the model has for it
+    /// Fix a size by the name that the model has for it; one without a name is called by its input and axis, `x_0`. A batch
+    /// is 1 unless it is given
     #[arg(long = "dim", value_name = "NAME=N", value_parser = parse_size)]
     dims: Vec<(String, i64)>,
-    /// Largest value of a size that stays dynamic, for graphs that are no decoder
+    /// Largest value of a size that stays dynamic (512), for graphs that are no decoder
     #[arg(long = "max", value_name = "NAME=N", value_parser = parse_size)]
     bounds: Vec<(String, i64)>,
     /// Positions that a decoder's caches hold

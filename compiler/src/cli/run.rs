@@ -23,7 +23,7 @@ pub(super) struct RunArgs {
     /// Entry point to replay
     #[arg(long, default_value = "main")]
     entry: String,
-    /// Input tensors by name (safetensors); i64 and bool are converted, their shapes give the symbols
+    /// Input tensors by name (safetensors), converted to the device's f32, i32 or u32; their shapes give the symbols
     #[arg(long)]
     input: PathBuf,
     /// Where to write the output tensors (safetensors)
@@ -141,6 +141,9 @@ fn bind_shape(
 fn to_device(name: &str, tensor: &TensorView<'_>, wanted: DType) -> miette::Result<Vec<u8>> {
     let data = tensor.data();
     let wide = |word: &[u8]| word.try_into().map(i64::from_le_bytes).ok();
+    let halves = |of: fn([u8; 2]) -> f32| -> Vec<u8> {
+        data.as_chunks::<2>().0.iter().flat_map(|word| of(*word).to_le_bytes()).collect()
+    };
     let converted: Option<Vec<u8>> = match (tensor.dtype(), wanted) {
         (Dtype::F32, DType::F32) | (Dtype::I32, DType::I32) | (Dtype::U32, DType::U32) => Some(data.to_vec()),
         (Dtype::I64, DType::I32) => data
@@ -148,6 +151,24 @@ fn to_device(name: &str, tensor: &TensorView<'_>, wanted: DType) -> miette::Resu
             .map(|word| wide(word).and_then(|v| i32::try_from(v).ok()).map(i32::to_le_bytes))
             .collect::<Option<Vec<_>>>()
             .map(|words| words.concat()),
+        (Dtype::F16, DType::F32) => Some(halves(|word| half::f16::from_le_bytes(word).into())),
+        (Dtype::BF16, DType::F32) => Some(halves(|word| half::bf16::from_le_bytes(word).into())),
+        #[expect(clippy::cast_possible_truncation, reason = "devices compute in f32")]
+        (Dtype::F64, DType::F32) => {
+            let words = data.as_chunks::<8>().0.iter();
+            Some(words.flat_map(|word| (f64::from_le_bytes(*word) as f32).to_le_bytes()).collect())
+        }
+        (Dtype::I8, DType::I32) => {
+            Some(data.iter().flat_map(|v| i32::from(v.cast_signed()).to_le_bytes()).collect())
+        }
+        (Dtype::I16, DType::I32) => {
+            let words = data.as_chunks::<2>().0.iter();
+            Some(words.flat_map(|word| i32::from(i16::from_le_bytes(*word)).to_le_bytes()).collect())
+        }
+        (Dtype::U16, DType::U32) => {
+            let words = data.as_chunks::<2>().0.iter();
+            Some(words.flat_map(|word| u32::from(u16::from_le_bytes(*word)).to_le_bytes()).collect())
+        }
         (Dtype::BOOL | Dtype::U8, DType::U32) => {
             Some(data.iter().flat_map(|v| u32::from(*v).to_le_bytes()).collect())
         }

@@ -3,21 +3,18 @@
 use std::path::Path;
 
 use qwenc_codegen_wgsl::Symbols;
-use qwenc_ir::{Bindings, Dim, Graph, Ranges};
+use qwenc_ir::{Graph, Ranges};
 
 use super::assets::{self, Asset};
 use super::config::ModelConfig;
 use super::decoder::{self, DecoderError};
 use super::entries::{DecoderSizes, PAST, TOKENS};
 use super::files::ModelFiles;
-use super::rope_tables;
 use super::transform::join;
+use super::{rope_tables, single};
 use crate::error::CompileError;
-use crate::onnx::{ImportOptions, Model, PortDim, import};
+use crate::onnx::{ImportOptions, Model, import};
 use crate::passes::tabulate_rope;
-
-/// Bound of a plain graph's symbols that the user gives none for.
-const DEFAULT_BOUND: i64 = 512;
 
 /// A model as one graph.
 #[derive(Clone, Debug)]
@@ -50,7 +47,7 @@ pub struct GivenSizes {
 /// Reads and imports a model.
 pub fn load(files: &ModelFiles, given: &GivenSizes, sizes: DecoderSizes) -> Result<Loaded, CompileError> {
     match files {
-        ModelFiles::Single(path) => load_single(path, given),
+        ModelFiles::Single(path) => single::load(path, given),
         ModelFiles::Decoder { root, decoder, embedding } => {
             let config = ModelConfig::read(root)?;
             let mut graph = import_decoder(root, decoder, &config, given, sizes)?;
@@ -106,47 +103,4 @@ fn import_decoder(
     let options = decoder::import_options(&model.inputs()?, config, &given.fixed, ranges)
         .map_err(|cause| CompileError::Decoder { file: path.to_path_buf(), cause })?;
     import_file(&model, &options)
-}
-
-fn load_single(path: &Path, given: &GivenSizes) -> Result<Loaded, CompileError> {
-    let model = Model::open(path)?;
-    let mut options = ImportOptions::default();
-    let fixed: Bindings = given.fixed.iter().cloned().collect();
-    for port in model.inputs()? {
-        for dim in &port.dims {
-            let PortDim::Symbol(name) = dim else { continue };
-            // One sequence unless the user says otherwise: kernels for attention and recurrences want a fixed batch.
-            let default = name.to_ascii_lowercase().contains("batch").then_some(1);
-            if let Some(value) = fixed.get(name).copied().or(default) {
-                options.dims.insert(name.clone(), Dim::constant(value));
-            } else {
-                let high = given
-                    .bounds
-                    .iter()
-                    .find(|(bound, _)| bound == name)
-                    .map_or(DEFAULT_BOUND, |(_, high)| *high);
-                options.ranges.insert(crate::onnx::symbol_name(name), (0, high));
-            }
-        }
-    }
-    let graph = import_file(&model, &options)?;
-    let mut used = std::collections::BTreeSet::new();
-    for value in graph.values() {
-        graph.value(value).ty.shape.iter().for_each(|dim| dim.collect_symbols(&mut used));
-    }
-    let symbols = Symbols::new(used.into_iter().map(|name| {
-        let range = options.ranges.get(&name).copied().unwrap_or((0, DEFAULT_BOUND));
-        (name, range)
-    }));
-    let name =
-        path.file_stem().map_or_else(|| "graph".to_string(), |stem| stem.to_string_lossy().into_owned());
-    Ok(Loaded {
-        graph,
-        config: ModelConfig::default(),
-        is_decoder: false,
-        symbols,
-        name,
-        assets: Vec::new(),
-        notes: Vec::new(),
-    })
 }

@@ -8,5 +8,6 @@ pub mod entries;
 pub mod files;
 pub mod load;
 pub mod rope_tables;
+mod single;
 pub mod transform;
 pub mod variant;

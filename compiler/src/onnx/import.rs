@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use qwenc_ir::graph::ValueType;
 use qwenc_ir::{Dim, Graph, Ranges, Scalar};
 
-use super::error::{ImportError, message, name};
+use super::error::{ImportError, ReadError, message, name};
 use super::file::{Model, Port, PortDim};
 use super::known::{Bounds, Elem, Known};
 use super::values::{Builder, Fault, V};
@@ -21,8 +21,8 @@ const MAX_BOUND_SYMBOLS: usize = 64;
 /// What is decided about a model before it is imported.
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
-    /// Sizes by the name that the file gives them (`sequence_length`), exactly as written there. The others become
-    /// symbols of their own, see [`symbol_name`].
+    /// Sizes by the name that the file gives them (`sequence_length`), exactly as written there; one without a name by
+    /// its input and axis (`x_0`). The others become symbols of their own, see [`symbol_name`].
     pub dims: BTreeMap<String, Dim>,
     /// Whole shapes by the input's name; they win over `dims`.
     pub shapes: BTreeMap<String, Vec<Dim>>,
@@ -104,7 +104,7 @@ fn import_once(
     let graph_error = |text: String| ImportError::Graph { file: file.clone(), message: message(&text) };
     let name = name(model.graph().name());
     let mut builder = Builder::new(&name, Bounds::new(options.ranges.clone()));
-    let ports = model.inputs().map_err(|error| graph_error(error.to_string()))?;
+    let ports = model.inputs().map_err(|error| graph_error(reason(error)))?;
     check_options(options, &ports).map_err(graph_error)?;
     let mut inputs = BTreeMap::new();
     let mut symbols = Symbols::default();
@@ -120,7 +120,7 @@ fn import_once(
             inputs.insert(*name, input);
         }
     }
-    let outputs = model.outputs().map_err(|error| graph_error(error.to_string()))?;
+    let outputs = model.outputs().map_err(|error| graph_error(reason(error)))?;
     let mut walker = Walker::new(model, builder, file.clone());
     let values = match walker.run_main(&inputs) {
         Ok(values) => values,
@@ -147,6 +147,14 @@ fn import_once(
         }
     }
     Ok(Outcome::Done(builder.graph))
+}
+
+/// What is wrong, without the file, which the error here names itself.
+fn reason(error: ReadError) -> String {
+    match error {
+        ReadError::Malformed { reason, .. } => reason,
+        other => other.to_string(),
+    }
 }
 
 /// Names in the options must be inputs, so that a misspelt one is noticed.
@@ -254,7 +262,13 @@ fn input_shape(
                 Some(dim) => dim.clone(),
                 None => bound_symbol(symbols.of(text), inferred),
             },
-            PortDim::Unknown => bound_symbol(symbols.of(&format!("{name}_{axis}")), inferred),
+            PortDim::Unknown => {
+                let text = format!("{name}_{axis}");
+                match options.dims.get(&text) {
+                    Some(dim) => dim.clone(),
+                    None => bound_symbol(symbols.of(&text), inferred),
+                }
+            }
         });
     }
     Ok(shape)
