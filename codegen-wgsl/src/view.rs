@@ -9,7 +9,7 @@ pub enum Elem {
     F32,
     /// 32-bit signed integer; also holds the IR's 64-bit integers, whose constants are checked to fit.
     I32,
-    /// 32-bit unsigned integer; also holds booleans as 0 and 1.
+    /// 32-bit unsigned integer; also holds booleans as 0 and 1, and 64-bit ones, whose constants are checked to fit.
     U32,
 }
 
@@ -28,8 +28,9 @@ impl Elem {
         match dtype {
             DType::F32 | DType::F16 | DType::Bf16 | DType::F64 => Some(Elem::F32),
             DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::I4 | DType::I2 => Some(Elem::I32),
-            DType::U32 | DType::U16 | DType::U8 | DType::U4 | DType::U2 | DType::Bool => Some(Elem::U32),
-            DType::U64 => None,
+            DType::U64 | DType::U32 | DType::U16 | DType::U8 | DType::U4 | DType::U2 | DType::Bool => {
+                Some(Elem::U32)
+            }
         }
     }
 }

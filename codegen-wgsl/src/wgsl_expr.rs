@@ -105,7 +105,9 @@ impl<'a> Writer<'a> {
             Expr::Unary(op, a) => {
                 let dtype = a.infer(&self.dtypes)?;
                 let a = self.operand(a, dtype)?;
-                self.unary(*op, kind(dtype)?, &a)?
+                let text = self.unary(*op, kind(dtype)?, &a)?;
+                let grows = matches!(op, UnaryOp::Neg | UnaryOp::Abs | UnaryOp::BitNot);
+                if grows { wrapped(text, dtype) } else { text }
             }
             Expr::Cast(to, a) => {
                 let from = a.infer(&self.dtypes)?;
@@ -123,7 +125,8 @@ impl<'a> Writer<'a> {
                         self.value(a, dtype)?
                     };
                     let right = self.value(b, dtype)?;
-                    self.binary(*op, kind(dtype)?, &left, &right)?
+                    let text = self.binary(*op, kind(dtype)?, &left, &right)?;
+                    if can_overflow(*op) { wrapped(text, dtype) } else { text }
                 }
             }
             Expr::Select(c, a, b) => {
@@ -323,6 +326,20 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// True for operators whose result can be outside of the range of its operands.
+const fn can_overflow(op: BinaryOp) -> bool {
+    use BinaryOp::{Add, Div, Mul, Pow, Shl, Sub};
+    matches!(op, Add | Sub | Mul | Div | Pow | Shl)
+}
+
+/// A result of a type that is narrower than the device's, in two's complement of its own width.
+fn wrapped(text: String, dtype: DType) -> String {
+    if dtype.is_int() && dtype.bits() < 32 {
+        return format!("extractBits({text}, 0u, {}u)", dtype.bits());
+    }
+    text
+}
+
 fn is_name(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
@@ -385,6 +402,15 @@ mod tests {
     fn operations_on_constants_only_are_left_to_run_time() {
         let expr = Expr::f32(1.0).binary(BinaryOp::Div, Expr::f32(0.0));
         assert_eq!(text(&expr, &[]), "    let e0 = 1.0f;\n(e0 / 0.0f)");
+    }
+
+    #[test]
+    fn narrow_integers_wrap_at_their_own_width() {
+        let sum = Expr::Arg(0).binary(BinaryOp::Add, Expr::Arg(1));
+        assert_eq!(text(&sum, &[("a", DType::U8), ("b", DType::U8)]), "extractBits((a + b), 0u, 8u)");
+        assert_eq!(text(&sum, &[("a", DType::I32), ("b", DType::I32)]), "(a + b)");
+        let not = Expr::Arg(0).unary(UnaryOp::BitNot);
+        assert_eq!(text(&not, &[("a", DType::I16)]), "extractBits((~a), 0u, 16u)");
     }
 
     #[test]

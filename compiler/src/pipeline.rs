@@ -141,7 +141,8 @@ pub fn compile_to(
         loaded.assets.push(golden(path)?);
     }
     observer.imported(&loaded.graph);
-    timed(observer, "raise", |observer| run_passes(passes::raising(), &mut loaded.graph, observer))?;
+    let raising = if loaded.is_decoder { passes::raising().to_vec() } else { passes::raising_stateless() };
+    timed(observer, "raise", |observer| run_passes(&raising, &mut loaded.graph, observer))?;
     let records = timed(observer, "quantize", |_| Ok(quantize(&mut loaded.graph, &options.weights)?))?;
     timed(observer, "fuse", |observer| run_passes(passes::fusing(), &mut loaded.graph, observer))?;
     let entries = timed(observer, "entry points", |_| cut(&loaded, options))?;

@@ -208,7 +208,8 @@ impl<'g> Lowering<'g> {
                 continue;
             }
             let value = self.graph.value(*input);
-            let elem = elem_of(&value.ty)?;
+            let elem = elem_of(&value.ty)
+                .map_err(|error| LowerError::graph(format!("input `{}`: {error}", value.name)))?;
             let key = self.add_buffer(BufferRole::Input(value.name.clone()), elem, value.ty.elements());
             self.places.insert(*input, View::dense(key, elem, value.ty.shape.clone()));
             self.inputs.push(Io {
@@ -371,6 +372,10 @@ impl<'g> Lowering<'g> {
 
     /// Adds a dispatch.
     pub fn launch(&mut self, kernel: Kernel) {
+        // Empty tensors need no work, and no weights either.
+        if kernel.workgroups.iter().any(|count| count.is(0)) {
+            return;
+        }
         self.launches.push(Launch { label: self.label.clone(), kernel });
     }
 
@@ -401,6 +406,9 @@ impl<'g> Lowering<'g> {
     pub fn reshape(&mut self, view: &View, shape: &[Dim]) -> Result<View, LowerError> {
         if let Some(view) = view.reshaped(shape) {
             return Ok(view);
+        }
+        if view.elements().is(0) && qwenc_ir::dim::product(shape).is(0) {
+            return Ok(View::dense(view.buffer, view.elem, shape.to_vec()));
         }
         let dense = self.materialize(view)?;
         dense.reshaped(shape).ok_or_else(|| LowerError::graph("a dense tensor could not be reshaped"))

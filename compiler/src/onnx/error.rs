@@ -71,7 +71,7 @@ pub enum ReadError {
         reason: String,
     },
     /// The format's version is not one that is understood.
-    #[error("{}: ONNX IR version {version} is outside 8..=13; export the model again with a current exporter", path.display())]
+    #[error("{}: ONNX IR version {version} is outside 7..=14; export the model again with a current exporter", path.display())]
     IrVersion {
         /// The file.
         path: PathBuf,
@@ -79,7 +79,7 @@ pub enum ReadError {
         version: i64,
     },
     /// The operator set's version is not one that is understood.
-    #[error("{}: operator set {version} of domain `ai.onnx` is outside 17..=28; export the model with opset 21, or convert it with onnx.version_converter", path.display())]
+    #[error("{}: operator set {version} of domain `ai.onnx` is outside 13..=28; export the model with opset 21, or convert it with onnx.version_converter", path.display())]
     Opset {
         /// The file.
         path: PathBuf,

@@ -24,8 +24,10 @@ const MAX_FILE_BYTES: u64 = 1 << 31;
 const MAX_PORTS: usize = 4096;
 /// Longest name of an input or output, in bytes; a bundle holds no longer ones.
 const MAX_PORT_NAME_BYTES: usize = 512;
-const IR_VERSIONS: std::ops::RangeInclusive<i64> = 8..=13;
-const OPSETS: std::ops::RangeInclusive<i64> = 17..=28;
+/// From what belongs to the oldest operator set to the newest that is published.
+const IR_VERSIONS: std::ops::RangeInclusive<i64> = 7..=14;
+/// Before 13 axes and shapes were attributes, and Softmax meant something else.
+const OPSETS: std::ops::RangeInclusive<i64> = 13..=28;
 
 /// A model file that has been decoded. Weights stay where they are until they are asked for.
 #[derive(Debug)]
@@ -109,8 +111,8 @@ impl Model {
             return Err(ReadError::IrVersion { path: path.to_owned(), version });
         }
         let opsets = opset_table(&proto.opset_import).map_err(malformed)?;
-        let standard = opsets.get("").copied().unwrap_or(0);
-        if !OPSETS.contains(&standard) {
+        // Without the standard operators no version of them is needed; a node of theirs is refused then.
+        if let Some(standard) = opsets.get("").copied().filter(|version| !OPSETS.contains(version)) {
             return Err(ReadError::Opset { path: path.to_owned(), version: standard });
         }
         if proto.graph.is_none() {
@@ -170,16 +172,17 @@ impl Model {
         Err(ReadError::Malformed { path: self.path.clone(), reason })
     }
 
-    fn port(&self, info: &ValueInfoProto, needs_shape: bool) -> Result<Port, ReadError> {
+    fn port(&self, info: &ValueInfoProto, is_input: bool) -> Result<Port, ReadError> {
         let malformed = |reason: String| ReadError::Malformed {
             path: self.path.clone(),
             reason: error::message(&reason),
         };
         let name = info.name().to_owned();
+        let what = if is_input { "input" } else { "output" };
         // The name is how the bundle's user speaks of it, so it cannot be replaced by another one.
         if name.is_empty() || name.len() > MAX_PORT_NAME_BYTES || !is_printable(&name) {
             return Err(malformed(format!(
-                "the name of input or output `{}` is empty, has control characters, or more than {MAX_PORT_NAME_BYTES} \
+                "the name of {what} `{}` is empty, has control characters, or more than {MAX_PORT_NAME_BYTES} \
                  bytes; rename it",
                 error::name(&name)
             )));
@@ -187,13 +190,14 @@ impl Model {
         let Some(type_proto::Value::TensorType(ty)) = info.r#type.as_ref().and_then(|ty| ty.value.as_ref())
         else {
             return Err(malformed(format!(
-                "`{name}` is no tensor; sequences, maps and optionals as inputs or outputs are not supported"
+                "{what} `{name}` is no tensor; sequences, maps and optionals as inputs or outputs are not supported"
             )));
         };
-        let dtype = dtype_of(ty.elem_type())
-            .map_err(|ty| malformed(format!("`{name}` has element type {ty}, which is not supported")))?;
-        if ty.shape.is_none() && needs_shape {
-            return Err(malformed(format!("`{name}` has no shape; export the model with shapes")));
+        let dtype = dtype_of(ty.elem_type()).map_err(|ty| {
+            malformed(format!("{what} `{name}` has element type {ty}, which is not supported"))
+        })?;
+        if ty.shape.is_none() && is_input {
+            return Err(malformed(format!("input `{name}` has no shape; export the model with shapes")));
         }
         let dims = ty.shape.iter().flat_map(|shape| &shape.dim).map(|dim| match &dim.value {
             Some(tensor_shape_proto::dimension::Value::DimValue(size)) => PortDim::Size(*size),

@@ -14,6 +14,8 @@ use super::known::{Bounds, Elem, Known, eval};
 const MAX_PARTS: usize = 1 << 21;
 /// Bytes of a name that count as one part.
 const NAME_PART: usize = 64;
+/// Most bytes of constants that importers make up, in one import.
+const MAX_GENERATED_BYTES: usize = 1 << 28;
 
 /// Why a node cannot be imported.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,16 +79,26 @@ pub(super) struct Builder {
     /// Parts made so far, see [`MAX_PARTS`].
     parts: usize,
     label: String,
+    /// Bytes of constants that importers made up.
+    generated: usize,
 }
 
 impl Builder {
     pub(super) fn new(name: &str, bounds: Bounds) -> Self {
-        Self { graph: Graph::new(name), bounds, slots: Vec::new(), parts: 0, label: String::new() }
+        Self {
+            graph: Graph::new(name),
+            bounds,
+            slots: Vec::new(),
+            parts: 0,
+            label: String::new(),
+            generated: 0,
+        }
     }
 
     /// Goes on counting from where another builder of the same import is.
     pub(super) fn continue_count(&mut self, other: &Builder) {
         self.parts = self.parts.max(other.parts);
+        self.generated = self.generated.max(other.generated);
     }
 
     /// Names the nodes that are made from here on.
@@ -121,6 +133,15 @@ impl Builder {
         let ty = ValueType::new(tensor.dtype(), tensor.shape().iter().copied());
         let known = Known::from_tensor(&tensor);
         self.push(Slot { name: name.to_owned(), ty, known, tensor: Some(tensor), id: None })
+    }
+
+    /// A constant that is not in the file, such as a matrix to resample with. A small file must not ask for many of them.
+    pub(super) fn generated(&mut self, name: &str, tensor: Tensor) -> Result<V> {
+        self.generated = self.generated.saturating_add(tensor.bytes().len());
+        if self.generated > MAX_GENERATED_BYTES {
+            fault!("the tables that operators like this one need take more than {MAX_GENERATED_BYTES} bytes");
+        }
+        self.constant(name, tensor)
     }
 
     /// A tensor that is known symbolically.

@@ -10,6 +10,7 @@ use qwenc_ir::{Graph, InferError, NodeId};
 pub const MAX_NOTES: usize = 200;
 
 /// One rewriting step over a whole graph.
+#[derive(Clone, Copy)]
 pub struct Pass {
     /// Short name, as `--why` takes it.
     pub name: &'static str,

@@ -100,6 +100,12 @@ pub fn raising() -> &'static [Pass] {
     RAISING
 }
 
+/// As [`raising`], for a graph that is no decoder: it stays a function of all its inputs, also where their names are those
+/// of states.
+pub fn raising_stateless() -> Vec<Pass> {
+    RAISING.iter().filter(|pass| pass.name != states::PASS.name).copied().collect()
+}
+
 /// The passes that fuse what is there into what one kernel computes, in order.
 pub fn fusing() -> &'static [Pass] {
     FUSING

@@ -195,9 +195,12 @@ impl<'m> Walker<'m> {
         let result = self.run_nodes(&graph.node, frame).and_then(|()| {
             let outputs = graph.output.iter().map(|output| {
                 let found = self.lookup(output.name(), frame)?;
-                found.ok_or_else(|| {
-                    self.graph_error(format!("output `{}` is computed nowhere", output.name()))
-                })
+                let why = if frame.scopes.iter().any(|scope| scope.unavailable.contains(output.name())) {
+                    "is not supported for its operator; export the model without it"
+                } else {
+                    "is computed nowhere"
+                };
+                found.ok_or_else(|| self.graph_error(format!("output `{}` {why}", output.name())))
             });
             outputs.collect()
         });
@@ -300,6 +303,10 @@ impl<'m> Walker<'m> {
     ) -> Result<Vec<Option<V>>> {
         let domain = canonical_domain(node.domain());
         let opset = frame.opsets.get(domain).copied().unwrap_or(0);
+        if domain.is_empty() && opset == 0 {
+            let message = "the model does not say which version of the standard operators it uses";
+            return Err(self.node_error(node, Fault::new(message)));
+        }
         let attributes = resolve(node, frame).map_err(|fault| self.node_error(node, fault))?;
         if let Some(import) = find(domain, node.op_type()) {
             let call = Call::new(node, opset, inputs, attributes);

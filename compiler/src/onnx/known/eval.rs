@@ -97,7 +97,8 @@ fn cast(value: Elem, from: DType, to: DType, bounds: &Bounds) -> Option<Elem> {
         (Elem::Real(v), _) if to.is_int() => integral(v.trunc()).map(Elem::int),
         // Rounding to a narrower float is left to the graph.
         (Elem::Real(v), _) => {
-            (to.bits() >= from.bits() || to == DType::F32 || integral(*v).is_some()).then_some(value)
+            let special = !v.is_finite() || integral(*v).is_some();
+            (to.bits() >= from.bits() || to == DType::F32 || special).then_some(value)
         }
         (_, DType::Bool) => match value.constant() {
             Some(constant) => Some(Elem::int(i64::from(constant != 0))),

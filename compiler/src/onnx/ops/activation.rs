@@ -20,6 +20,7 @@ pub(super) const OPS: &[OpEntry] = &[
     standard("Selu", selu),
     standard("Shrink", shrink),
     standard("Softsign", softsign),
+    standard("SwiGLU", swiglu),
     standard("Swish", swish),
     standard("ThresholdedRelu", thresholded_relu),
     microsoft("BiasGelu", bias_gelu),
@@ -120,6 +121,16 @@ fn swish_of(alpha: f32) -> Expr {
 fn swish(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
     let alpha = call.float("alpha", 1.0)?;
     apply(b, call, &swish_of(alpha))
+}
+
+/// A gate and a value of one shape.
+fn swiglu(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
+    let alpha = call.float("alpha", 1.0)?;
+    let (gate, value) = (call.input(0)?, call.input(1)?);
+    if b.shape(gate) != b.shape(value) {
+        fault!("{} and {} must have one shape", b.ty(gate), b.ty(value));
+    }
+    one(b.pointwise(&mul(swish_of(alpha), Expr::Arg(1)), &[gate, value])?)
 }
 
 fn quick_gelu(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {

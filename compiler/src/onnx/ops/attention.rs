@@ -3,6 +3,7 @@
 use qwenc_ir::op::{AttentionAttrs, attention as slot};
 use qwenc_ir::{BinaryOp, DType, Dim, Expr, Op, Real};
 
+use super::attention_plain::{self, Extras, Plain};
 use super::call::Call;
 use super::elementwise::combine;
 use super::heads::{Layout, demand, pack, sizes, split_heads, unpack};
@@ -85,10 +86,6 @@ fn pair(first: Option<V>, second: Option<V>, what: &str) -> Result<Option<(V, V)
     }
 }
 
-fn wants(call: &Call<'_>, index: usize) -> bool {
-    call.node.output.get(index).is_some_and(|name| !name.is_empty())
-}
-
 /// A mask that is provably neutral is left out.
 fn effective_mask(b: &Builder, mask: Option<V>) -> Option<V> {
     let mask = mask?;
@@ -102,10 +99,7 @@ fn effective_mask(b: &Builder, mask: Option<V>) -> Option<V> {
 // ---- ai.onnx -------------------------------------------------------------------------------------------------------
 
 fn standard_attention(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
-    call.only_float("softcap", 0.0)?;
-    call.only_int("left_window_size", -1)?;
-    call.only_int("right_window_size", -1)?;
-    call.ignore(&["qk_matmul_output_mode"]);
+    let extras = Extras::of(call)?;
     if let Some(precision @ 11) = call.optional_int("softmax_precision")? {
         fault!(
             "attribute `softmax_precision` = {precision} (f64) is not supported; softmax is computed in f32"
@@ -121,29 +115,26 @@ fn standard_attention(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>
     let past = past_length(b, &operands)?;
     let [_, length, ..] = sizes(b, k)?;
     let total = past + length;
-    if let Some(mask) = operands.mask
-        && let Some(last) = b.shape(mask).last()
-        && !last.is(1)
-        && *last != total
-    {
-        fault!("the mask {} is not provably as wide as the {total} keys", b.ty(mask));
-    }
-    if call.optional(6).is_some() && call.dims(b, 6)?.iter().any(|valid| *valid != total) {
-        fault!("operand 6 (`nonpad_kv_seqlen`) must be the number of keys, {total}");
-    }
     let causal = call.flag("is_causal", false)?;
-    if causal && call.optional(6).is_some() {
-        // With an external cache the diagonal ends at the last key.
-        let [_, sequence, ..] = sizes(b, q)?;
-        if sequence != total {
-            fault!("causal attention with an external cache is not supported; give past_key and past_value");
-        }
-    }
+    let valid = call.optional(6);
+    let [_, sequence, ..] = sizes(b, q)?;
+    // With an external cache the diagonal ends at the last valid key.
+    let same_diagonal = !causal || sequence == total;
+    let ignorable = valid.is_none_or(|valid| same_diagonal && attention_plain::all_valid(b, valid, &total));
+    let wide = operands
+        .mask
+        .is_none_or(|mask| b.shape(mask).last().is_some_and(|last| last.is(1) || *last == total));
     let scale = match call.optional_float("scale")? {
         Some(scale) => scale,
         None => default_scale(b, q)?,
     };
-    let present = wants(call, 1) || wants(call, 2);
+    if !extras.none(call) || !ignorable || !wide {
+        let Operands { q, k, v, past, mask } = operands;
+        let plain = Plain { q, k, v, past, mask, valid, scale, causal };
+        let [y, keys, values, scores] = attention_plain::attend(b, &plain, &extras)?;
+        return Ok(vec![Some(pack(b, y, layout)?), Some(keys), Some(values), Some(scores)]);
+    }
+    let present = call.wants(1) || call.wants(2);
     let outputs = attend(b, &operands, scale, causal, present)?;
     finish(b, &outputs, layout)
 }
@@ -226,7 +217,7 @@ fn group_query_attention(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<
         scale => scale,
     };
     let causal = call.flag("causal", true)?;
-    let present = wants(call, 1) || wants(call, 2);
+    let present = call.wants(1) || call.wants(2);
     let outputs = attend(b, &Operands { q, k, v, past, mask }, scale, causal, present)?;
     finish(b, &outputs, Layout::Packed)
 }
@@ -288,7 +279,7 @@ fn multi_head_attention(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V
         scale => scale,
     };
     let causal = call.flag("unidirectional", false)?;
-    let present = wants(call, 1) || wants(call, 2);
+    let present = call.wants(1) || call.wants(2);
     let outputs = attend(b, &Operands { q, k, v, past, mask }, scale, causal, present)?;
     finish(b, &outputs, Layout::Packed)
 }

@@ -109,6 +109,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// True when the graph uses the output of this index.
+    pub(in crate::onnx) fn wants(&self, index: usize) -> bool {
+        self.node.output.get(index).is_some_and(|name| !name.is_empty())
+    }
+
     // ---- attributes -----------------------------------------------------------------------------------------------
 
     fn attribute(&self, name: &str, ty: AttributeType) -> Result<Option<&'a AttributeProto>> {

@@ -1,32 +1,62 @@
-//! Convolutions that are matrix products, and those along one axis with a filter for every channel.
+//! Convolutions: those that are matrix products, those along one axis with a filter for every channel, and the others.
 
 use qwenc_ir::dim::product;
 use qwenc_ir::{Activation, BinaryOp, Dim, Op};
 
 use super::call::Call;
 use super::elementwise::combine;
-use super::one;
 use super::registry::{OpEntry, standard};
+use super::{image_conv, one};
 use crate::onnx::known::{Elem, Known};
-use crate::onnx::values::{Builder, Result, V, fault, show};
+use crate::onnx::values::{Builder, Result, V, fault};
 
-pub(super) const OPS: &[OpEntry] = &[standard("Conv", conv)];
+pub(super) const OPS: &[OpEntry] =
+    &[standard("Conv", conv), standard("ConvTranspose", image_conv::transposed)];
 
 fn conv(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
     let (x, weight) = (call.input(0)?, call.input(1)?);
-    match call.text("auto_pad", "NOTSET")? {
-        "NOTSET" | "VALID" => {}
-        other => fault!("attribute `auto_pad` = {other} is not supported"),
-    }
     // It repeats the weight's shape.
     call.ignore(&["kernel_shape"]);
+    if b.rank(weight) != b.rank(x) || b.rank(x) < 3 {
+        fault!("{} is no kernel for {}", b.ty(weight), b.ty(x));
+    }
+    let plain = matches!(call.text("auto_pad", "NOTSET")?, "NOTSET" | "VALID");
     let groups = call.int("group", 1)?;
     let channels = b.shape(x).get(1).filter(|channels| channels.is(groups));
-    if b.rank(x) == 3 && channels.is_some() && b.shape(weight).first() == channels {
+    let one_each = channels.is_some() && b.shape(weight).first() == channels;
+    if plain && b.rank(x) == 3 && one_each && is_causal(b, call, weight)? {
         return depthwise(b, call, x, weight);
     }
-    call.only_int("group", 1)?;
-    blockwise(b, call, x, weight)
+    if plain && groups == 1 && is_disjoint(b, call, x, weight)? {
+        return blockwise(b, call, x, weight);
+    }
+    image_conv::conv(b, call, x, weight)
+}
+
+/// True for a filter along one axis that the kernel for causal convolutions computes.
+fn is_causal(b: &Builder, call: &Call<'_>, weight: V) -> Result<bool> {
+    let fits = match call.ints("pads")?.unwrap_or(&[0, 0]) {
+        [before, after] => {
+            let taps = b.shape(weight)[2].clone() - Dim::constant(1);
+            *before >= 0 && *after >= 0 && b.bounds.at_most(&Dim::constant(*before), &taps)
+        }
+        _ => false,
+    };
+    Ok(fits && all(call, "strides", 1)? && all(call, "dilations", 1)?)
+}
+
+/// True for windows that lie side by side and cover the input.
+fn is_disjoint(b: &Builder, call: &Call<'_>, x: V, weight: V) -> Result<bool> {
+    let (space, kernel) = (&b.shape(x)[2..], &b.shape(weight)[2..]);
+    let strides = call.ints("strides")?.map_or_else(|| vec![1; space.len()], <[i64]>::to_vec);
+    if strides.len() != space.len() || !all(call, "pads", 0)? || !all(call, "dilations", 1)? {
+        return Ok(false);
+    }
+    // Where the kernel covers the whole axis there is one window, whatever the stride.
+    let fits = |at: usize| {
+        space[at] == kernel[at] || (kernel[at].is(strides[at]) && space[at].exact_div(&kernel[at]).is_some())
+    };
+    Ok((0..space.len()).all(fits))
 }
 
 /// True when every entry of a list attribute is `neutral`.
@@ -43,9 +73,6 @@ fn depthwise(b: &mut Builder, call: &Call<'_>, x: V, weight: V) -> Result<Vec<Op
     let (filters, taps) = ([out.clone(), taps.clone()], taps.clone());
     if filters[0] != channels || !one_each.is(1) {
         fault!("{} is not one filter for every channel of {}", b.ty(weight), b.ty(x));
-    }
-    if !all(call, "strides", 1)? || !all(call, "dilations", 1)? {
-        fault!("strides or dilations with a filter for every channel are not supported");
     }
     let pads = call.ints("pads")?.unwrap_or(&[0, 0]);
     let (before, after) = match pads {
@@ -93,21 +120,8 @@ fn blockwise(b: &mut Builder, call: &Call<'_>, x: V, weight: V) -> Result<Vec<Op
         fault!("{} is no kernel", b.ty(weight));
     };
     let (out_channels, in_channels, kernel) = (out_channels.clone(), in_channels.clone(), kernel.to_vec());
-    let strides: Vec<Dim> = match call.ints("strides")? {
-        Some(strides) => strides.iter().map(|value| Dim::constant(*value)).collect(),
-        None => vec![Dim::constant(1); space.len()],
-    };
-    if in_channels != channels || kernel.len() != space.len() || strides.len() != space.len() {
-        fault!("kernel {} and strides {} do not fit {}", b.ty(weight), show(&strides), b.ty(x));
-    }
-    // Where the kernel covers the whole axis there is one window, whatever the stride.
-    let single = |at: usize| space[at] == kernel[at];
-    let disjoint = (0..space.len()).all(|at| single(at) || strides[at] == kernel[at]);
-    if !disjoint || !all(call, "pads", 0)? || !all(call, "dilations", 1)? {
-        fault!(
-            "a convolution with overlapping windows, padding or dilation is not supported; only kernels that are as \
-             wide as their stride are"
-        );
+    if in_channels != channels || kernel.len() != space.len() {
+        fault!("kernel {} does not fit {}", b.ty(weight), b.ty(x));
     }
     let mut split = vec![batch.clone(), channels];
     let mut windows = Vec::new();

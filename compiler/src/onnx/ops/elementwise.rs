@@ -127,18 +127,20 @@ fn binary(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
 }
 
 fn bit_shift(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
-    let op = match call.text("direction", "")? {
-        "LEFT" => BinaryOp::Shl,
-        "RIGHT" => BinaryOp::Shr,
+    let (x, amount) = (call.input(0)?, call.input(1)?);
+    match call.text("direction", "")? {
+        "LEFT" => return one(combine(b, BinaryOp::Shl, x, amount)?),
+        "RIGHT" => {}
         other => fault!("direction `{other}` is neither LEFT nor RIGHT"),
-    };
-    let x = call.input(0)?;
-    // The IR shifts in zeros, which differs for negative numbers.
-    let unsigned = matches!(b.dtype(x), DType::U64 | DType::U32 | DType::U16 | DType::U8);
-    if op == BinaryOp::Shr && !unsigned {
-        fault!("a right shift of {} is not supported, only of unsigned integers", b.ty(x));
     }
-    one(combine(b, op, x, call.input(1)?)?)
+    if matches!(b.dtype(x), DType::U64 | DType::U32 | DType::U16 | DType::U8) {
+        return one(combine(b, BinaryOp::Shr, x, amount)?);
+    }
+    // The IR shifts in zeros; for a negative number that is right for its complement.
+    let shifted = |x: Expr| x.binary(BinaryOp::Shr, Expr::Arg(1));
+    let below = shifted(Expr::Arg(0).unary(UnaryOp::BitNot)).unary(UnaryOp::BitNot);
+    let negative = Expr::Arg(0).binary(BinaryOp::Lt, Expr::Const(Scalar::Int(0)));
+    one(b.pointwise(&negative.select(below, shifted(Expr::Arg(0))), &[x, amount])?)
 }
 
 /// Floats with `fmod` = 0 follow the divisor's sign, as newer operator sets allow.
@@ -170,12 +172,12 @@ fn pow(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
         return one(b.pointwise(&product, &[base])?);
     }
     if b.dtype(exponent) != dtype {
-        if !dtype.is_float() {
-            fault!(
-                "{} to the power of {} is not supported; cast the base to float",
-                b.ty(base),
-                b.ty(exponent)
-            );
+        if !dtype.is_float() && b.dtype(exponent).is_float() {
+            // The power is a float, and loses its fraction.
+            let base = b.cast(base, DType::F32)?;
+            let exponent = b.cast(exponent, DType::F32)?;
+            let power = combine(b, BinaryOp::Pow, base, exponent)?;
+            return one(b.cast(power, dtype)?);
         }
         exponent = b.cast(exponent, dtype)?;
     }

@@ -1,13 +1,19 @@
 //! Taking elements by index.
 
-use qwenc_ir::{Dim, Op};
+use qwenc_ir::dim::product;
+use qwenc_ir::{BinaryOp, DType, Dim, Expr, Op, Scalar};
 
 use super::call::Call;
 use super::one;
 use super::registry::{OpEntry, standard};
+use crate::onnx::known::{Elem, Known};
 use crate::onnx::values::{Builder, Result, V, fault};
 
-pub(super) const OPS: &[OpEntry] = &[standard("Gather", gather)];
+pub(super) const OPS: &[OpEntry] = &[
+    standard("Gather", gather),
+    standard("GatherElements", gather_elements),
+    standard("GatherND", gather_nd),
+];
 
 /// Indices that are known become slices; the others, such as token ids, are looked up at run time.
 fn gather(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
@@ -58,4 +64,95 @@ fn single_index(b: &Builder, indices: V, size: &Dim) -> Option<Dim> {
     let [index] = <[Dim; 1]>::try_from(b.known_dims(indices)?).ok()?;
     let index = if b.bounds.negative(&index) { size.clone() + index } else { index };
     (b.bounds.non_negative(&index) && b.bounds.below(&index, size)).then_some(index)
+}
+
+/// Indices that may count from the end, counted from the start instead.
+fn from_start(b: &mut Builder, indices: V, size: &Dim) -> Result<V> {
+    let indices = b.cast(indices, DType::I64)?;
+    let size = b.known_value(DType::I64, Known::scalar(Elem::Int(size.clone())))?;
+    let wrapped = Expr::Arg(0).binary(BinaryOp::Add, Expr::Arg(1));
+    let negative = Expr::Arg(0).binary(BinaryOp::Lt, Expr::Const(Scalar::Int(0)));
+    b.pointwise(&negative.select(wrapped, Expr::Arg(0)), &[indices, size])
+}
+
+/// `total + index * stride`.
+fn advanced(b: &mut Builder, total: Option<V>, index: V, stride: Dim) -> Result<V> {
+    let stride = b.known_value(DType::I64, Known::scalar(Elem::Int(stride)))?;
+    let step = Expr::Arg(0).binary(BinaryOp::Mul, Expr::Arg(1));
+    match total {
+        None => b.pointwise(&step, &[index, stride]),
+        Some(total) => b.pointwise(&Expr::Arg(2).binary(BinaryOp::Add, step), &[index, stride, total]),
+    }
+}
+
+/// Every element by an index along one axis: a lookup in the flat tensor, by places that are computed.
+fn gather_elements(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
+    let (data, indices) = (call.input(0)?, call.input(1)?);
+    let rank = b.rank(data);
+    let at = call.axis(0, rank)?;
+    let (shape, out) = (b.shape(data).to_vec(), b.shape(indices).to_vec());
+    let inside = |axis: usize| axis == at || b.bounds.at_most(&out[axis], &shape[axis]);
+    if out.len() != rank || !(0..rank).all(inside) {
+        fault!("indices {} do not fit {}", b.ty(indices), b.ty(data));
+    }
+    let index = from_start(b, indices, &shape[at])?;
+    let mut places = None;
+    for axis in 0..rank {
+        let stride = product(&shape[axis + 1..]);
+        let along = if axis == at {
+            index
+        } else {
+            let mut own = vec![Dim::constant(1); rank];
+            own[axis] = out[axis].clone();
+            b.known_value(DType::I64, Known::Ramp { shape: own, start: Dim::constant(0), step: 1 })?
+        };
+        places = Some(advanced(b, places, along, stride)?);
+    }
+    let Some(places) = places else {
+        fault!("{} has no axis", b.ty(data));
+    };
+    let flat = b.reshape(data, &[product(&shape)])?;
+    one(b.apply(Op::Gather { axis: 0 }, &[flat, places])?)
+}
+
+/// Slices by the indices of their leading axes: rows of a matrix, by places that are computed.
+fn gather_nd(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
+    let (data, indices) = (call.input(0)?, call.input(1)?);
+    let batch = usize::try_from(call.int("batch_dims", 0)?).unwrap_or(usize::MAX);
+    let (shape, chosen) = (b.shape(data).to_vec(), b.shape(indices).to_vec());
+    let Some((width, outer)) = chosen.split_last() else {
+        fault!("{} are no indices", b.ty(indices));
+    };
+    let Some(width) = width.as_usize().filter(|width| {
+        batch <= outer.len() && batch < shape.len() && batch.saturating_add(*width) <= shape.len()
+    }) else {
+        fault!("indices {} do not fit {}", b.ty(indices), b.ty(data));
+    };
+    if outer[..batch] != shape[..batch] {
+        fault!("the first {batch} axes of {} and {} differ", b.ty(data), b.ty(indices));
+    }
+    let (rows, slice) = shape.split_at(batch + width);
+    let mut places = None;
+    for (axis, size) in rows.iter().enumerate() {
+        let stride = product(&rows[axis + 1..]);
+        let along = if axis < batch {
+            let mut own = vec![Dim::constant(1); outer.len()];
+            own[axis] = size.clone();
+            b.known_value(DType::I64, Known::Ramp { shape: own, start: Dim::constant(0), step: 1 })?
+        } else {
+            let column = Dim::from(axis - batch);
+            let part = b.slice(indices, outer.len(), &column, &Dim::constant(1), 1)?;
+            let part = b.reshape(part, outer)?;
+            from_start(b, part, size)?
+        };
+        places = Some(advanced(b, places, along, stride)?);
+    }
+    let Some(places) = places else {
+        fault!("indices {} name no axis", b.ty(indices));
+    };
+    let places = b.expand(places, outer)?;
+    let mut flat = vec![product(rows)];
+    flat.extend(slice.iter().cloned());
+    let flat = b.reshape(data, &flat)?;
+    one(b.apply(Op::Gather { axis: 0 }, &[flat, places])?)
 }

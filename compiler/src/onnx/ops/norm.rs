@@ -2,7 +2,7 @@
 
 use qwenc_ir::dim::product;
 use qwenc_ir::op::ReduceKind;
-use qwenc_ir::{Activation, BinaryOp, DType, Dim, Expr, Op, Real};
+use qwenc_ir::{Activation, BinaryOp, DType, Dim, Expr, Op, Real, UnaryOp};
 
 use super::call::Call;
 use super::elementwise::combine;
@@ -60,11 +60,31 @@ fn layer_norm(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
     let normalised = b.shape(x)[at..].to_vec();
     let scale = spread(b, call.input(1)?, &normalised)?;
     let bias = call.optional(2).map(|bias| spread(b, bias, &normalised)).transpose()?;
-    one(on_last_axis(b, x, at, |b, x| {
+    let out = on_last_axis(b, x, at, |b, x| {
         let mut inputs = vec![x, scale];
         inputs.extend(bias);
         b.apply(Op::LayerNorm { eps }, &inputs)
-    })?)
+    })?;
+    let mut outputs = vec![Some(out)];
+    if call.wants(1) || call.wants(2) {
+        outputs.extend(statistics(b, x, at, eps)?);
+    }
+    Ok(outputs)
+}
+
+/// Mean and `1 / sqrt(variance + eps)` over the axes from `at` on, which stay with size 1.
+fn statistics(b: &mut Builder, x: V, at: usize, eps: Real) -> Result<[Option<V>; 2]> {
+    let mean_of = |b: &mut Builder, v: V| {
+        let axes = (at..b.rank(v)).collect();
+        b.apply(Op::Reduce { kind: ReduceKind::Mean, axes, keep_dims: true }, &[v])
+    };
+    let x = b.cast(x, DType::F32)?;
+    let mean = mean_of(b, x)?;
+    let centred = combine(b, BinaryOp::Sub, x, mean)?;
+    let square = combine(b, BinaryOp::Mul, centred, centred)?;
+    let variance = mean_of(b, square)?;
+    let deviation = Expr::Arg(0).binary(BinaryOp::Add, Expr::f32(eps.0)).unary(UnaryOp::Rsqrt);
+    Ok([Some(mean), Some(b.pointwise(&deviation, &[variance])?)])
 }
 
 fn rms_norm(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {

@@ -5,8 +5,9 @@ use std::sync::OnceLock;
 
 use super::call::Call;
 use super::{
-    activation, attention, channel_norm, constant, conv, elementwise, gather, linear_attention, matmul, norm,
-    quantized, recurrent, reduce, rope, scatter, select, shape, slice, tile,
+    activation, attention, channel_norm, constant, conv, einsum, elementwise, gather, linear_attention,
+    matmul, norm, pool, quantized, recurrent, reduce, resize, rope, scatter, select, shape, slice, tile,
+    window,
 };
 use crate::onnx::values::{Builder, Result, V};
 
@@ -27,26 +28,30 @@ pub struct OpEntry {
 pub(in crate::onnx) const MICROSOFT: &str = "com.microsoft";
 
 /// The tables of all families.
-const FAMILIES: [&[OpEntry]; 19] = [
+const FAMILIES: [&[OpEntry]; 23] = [
     activation::OPS,
     attention::OPS,
     channel_norm::OPS,
     constant::OPS,
     conv::OPS,
+    einsum::OPS,
     elementwise::OPS,
     gather::OPS,
     linear_attention::OPS,
     matmul::OPS,
     norm::OPS,
+    pool::OPS,
     quantized::OPS,
     recurrent::OPS,
     reduce::OPS,
+    resize::OPS,
     rope::OPS,
     scatter::OPS,
     select::OPS,
     shape::OPS,
     slice::OPS,
     tile::OPS,
+    window::OPS,
 ];
 
 /// Every supported operator, by domain and name. `If` is supported besides, when its condition is known.

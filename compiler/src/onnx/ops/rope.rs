@@ -103,6 +103,16 @@ pub(super) fn rotate(
         let attrs = RopeAttrs { rotary_dim, interleaved, source: RopeSource::Direct };
         return b.apply(Op::Rope(attrs), &[x, cos, sin]);
     }
+    if axes.is_none() && (b.tensor(cos).is_none() || b.tensor(sin).is_none()) {
+        // Tables that are computed, or given by the caller, are not packed at compile time: their rows are looked up.
+        let mut shape = b.shape(positions).to_vec();
+        shape.remove(0);
+        let positions = b.reshape(positions, &shape)?;
+        cos = b.apply(Op::Gather { axis: 0 }, &[cos, positions])?;
+        sin = b.apply(Op::Gather { axis: 0 }, &[sin, positions])?;
+        let attrs = RopeAttrs { rotary_dim, interleaved, source: RopeSource::Direct };
+        return b.apply(Op::Rope(attrs), &[x, cos, sin]);
+    }
     let axes = axes.unwrap_or_else(|| vec![0; rotary_dim / 2]);
     let attrs = RopeAttrs { rotary_dim, interleaved, source: RopeSource::Table { axes } };
     b.apply(Op::Rope(attrs), &[x, positions, cos, sin])

@@ -1,6 +1,6 @@
 //! Choosing between values, by a condition or by position.
 
-use qwenc_ir::{BinaryOp, DType, Dim, Expr, Scalar};
+use qwenc_ir::{BinaryOp, DType, Dim, Expr, Op, Scalar};
 
 use super::call::{Call, axis, element_type};
 use super::elementwise::combine;
@@ -12,6 +12,7 @@ use crate::onnx::values::{Builder, Result, V, fault};
 pub(super) const OPS: &[OpEntry] = &[
     standard("Clip", clip),
     standard("EyeLike", eye_like),
+    standard("Hardmax", hardmax),
     standard("OneHot", one_hot),
     standard("Trilu", trilu),
     standard("Where", where_),
@@ -111,4 +112,18 @@ fn one_hot(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
     let hit = |arg: usize| Expr::Arg(0).binary(BinaryOp::Eq, Expr::Arg(arg));
     let expr = hit(1).binary(BinaryOp::Or, hit(2)).select(Expr::Arg(4), Expr::Arg(3));
     one(b.pointwise(&expr, &[indices, positions, from_end, ends[0], ends[1]])?)
+}
+
+/// 1 at the first of the largest elements along an axis, 0 elsewhere.
+fn hardmax(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
+    let x = call.input(0)?;
+    let rank = b.rank(x);
+    let at = call.axis(-1, rank)?;
+    let largest = b.apply(Op::ArgReduce { min: false, axis: at, keep_dims: true, last: false }, &[x])?;
+    let size = b.shape(x)[at].clone();
+    let positions = counting(b, Dim::constant(0), size, at, rank)?;
+    let hit = combine(b, BinaryOp::Eq, largest, positions)?;
+    let hit = b.cast(hit, b.dtype(x))?;
+    let shape = b.shape(x).to_vec();
+    one(b.expand(hit, &shape)?)
 }

@@ -1,11 +1,12 @@
 //! The same elements under another shape or order.
 
-use qwenc_ir::Dim;
 use qwenc_ir::dim::product;
+use qwenc_ir::{DType, Dim};
 
 use super::call::{Call, axis, sorted_axes};
 use super::one;
 use super::registry::{OpEntry, standard};
+use crate::onnx::known::{Elem, Known};
 use crate::onnx::values::{Builder, Fault, Result, V, fault, show};
 
 pub(super) const OPS: &[OpEntry] = &[
@@ -33,7 +34,10 @@ fn dropout(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
     {
         fault!("training mode is not supported; export the model for inference");
     }
-    one(call.input(0)?)
+    let x = call.input(0)?;
+    // The mask: everything is kept.
+    let kept = Known::Splat { shape: b.shape(x).to_vec(), item: Elem::int(1) };
+    Ok(vec![Some(x), Some(b.known_value(DType::Bool, kept)?)])
 }
 
 fn reshape(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
@@ -72,9 +76,9 @@ fn resolve_shape(b: &Builder, from: &[Dim], wanted: &[Dim], allow_zero: bool) ->
         shape[rest] = Dim::constant(1);
         shape[rest] = quotient(from, &shape).ok_or_else(|| {
             Fault::new(format!(
-                "{} does not provably divide by {}; give the symbol in it a size that does",
-                show(from),
-                show(&shape)
+                "{} elements do not provably divide by {}; fix the sizes in it (`--dim NAME=N`)",
+                product(from),
+                product(&shape)
             ))
         })?;
     }
@@ -194,7 +198,12 @@ fn space_to_depth(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
     let ([n, c, h, w], block) = blocks(b, call, x)?;
     let (rows, columns) = (whole(&h, &block)?, whole(&w, &block)?);
     let split = [n.clone(), c.clone(), rows.clone(), block.clone(), columns.clone(), block.clone()];
+    let perm = match call.text("mode", "DCR")? {
+        "DCR" => [0, 3, 5, 1, 2, 4],
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        other => fault!("mode `{other}` is neither DCR nor CRD"),
+    };
     let v = b.reshape(x, &split)?;
-    let v = b.transpose(v, &[0, 3, 5, 1, 2, 4])?;
+    let v = b.transpose(v, &perm)?;
     one(b.reshape(v, &[n, c * block.clone() * block, rows, columns])?)
 }
