@@ -5,8 +5,8 @@
 //! and embedding lookups read by codes behind `Op::Dequantize`, or by 16-bit floats; everything else of the graph stays.
 //! Weights that the model has quantized already stay as they are.
 //!
-//! Rounding is one block at a time ([`round`]), to the scale with the least squared error. A calibrated method, which knows
-//! what activations look like, has its place in the `importance` of [`round::fit`].
+//! Rounding is one block at a time (`round.rs`), to the scale with the least squared error. A calibrated method, which knows
+//! what activations look like, has its place in the `importance` of `round::fit`.
 
 mod matrix;
 mod recipe;
