@@ -123,8 +123,13 @@ fn a_bundle_depends_on_the_model_alone() {
         compile(&model(dialect), &first, &options, &mut Silent).unwrap();
         compile(&elsewhere, &second, &options, &mut Silent).unwrap();
         assert_eq!(tree(&first), tree(&second), "{dialect}");
-        // Again over the old one: nothing of it stays.
-        std::fs::write(second.join("shaders/stale.wgsl"), "x").unwrap();
+        // A file that the old bundle does not list may be somebody's: then nothing is replaced.
+        let strange = second.join("shaders/strange.wgsl");
+        std::fs::write(&strange, "x").unwrap();
+        let refused = compile(&model(dialect), &second, &options, &mut Silent).unwrap_err();
+        assert!(refused.to_string().contains("strange.wgsl"), "{refused}");
+        std::fs::remove_file(&strange).unwrap();
+        // Again over the old one.
         compile(&model(dialect), &second, &options, &mut Silent).unwrap();
         assert_eq!(tree(&first), tree(&second), "{dialect}");
     }
