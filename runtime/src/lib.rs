@@ -4,6 +4,8 @@
 //! validation, and the logic of engines and sessions over any [`engine::Backend`], and depends on no GPU library.
 
 pub mod bundle;
+#[cfg(feature = "chat")]
+pub mod chat;
 pub mod engine;
 pub mod format;
 #[cfg(feature = "native")]
