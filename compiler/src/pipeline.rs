@@ -305,7 +305,7 @@ fn manifest(
     Manifest {
         format: FORMAT_VERSION,
         generator: concat!("qwenc ", env!("CARGO_PKG_VERSION")).to_string(),
-        model: ModelFacts { name: model_name(&loaded.name), decoder },
+        model: ModelFacts { name: model_name(&loaded.name), decoder, vision: None },
         licence: loaded.config.licence.clone(),
         entries: schedule.entries.keys().cloned().collect(),
         states: assembled.states.clone(),

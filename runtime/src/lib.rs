@@ -12,3 +12,4 @@ pub mod format;
 pub mod gpu;
 pub mod printable;
 pub mod session;
+pub mod vision;

@@ -45,6 +45,9 @@ pub struct ModelFacts {
     /// Set when the entry points are those of a text decoder: `prefill`, `head` and `decode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decoder: Option<DecoderFacts>,
+    /// Set when the model takes pictures: entry point `vision` encodes them, and `prefill` puts them among the tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vision: Option<VisionFacts>,
 }
 
 /// What a session must know of a decoder.
@@ -62,6 +65,31 @@ pub struct DecoderFacts {
     pub max_context: u32,
     /// Most tokens in one replay of `prefill`.
     pub prefill_chunk: u32,
+}
+
+/// What a session must know of a vision encoder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct VisionFacts {
+    /// Most patches in one replay of `vision`, a multiple of `merge_size` squared.
+    pub max_patches: u32,
+    /// Values of one patch: channels x frames x height x width.
+    pub patch_values: u32,
+    /// Width of a feature row, which is that of the decoder's hidden states.
+    pub feature_size: u32,
+    /// A feature row comes from `merge_size` x `merge_size` patches.
+    pub merge_size: u32,
+    /// The learned position table is `position_side` x `position_side`.
+    pub position_side: u32,
+    /// Rows of the rotary table: the most patches on a side of a picture.
+    pub max_side: u32,
+    /// The token that feature rows replace.
+    pub image_token: u32,
+    /// The token before a picture's.
+    pub vision_start: u32,
+    /// The token after a picture's.
+    pub vision_end: u32,
 }
 
 /// A persistent state.

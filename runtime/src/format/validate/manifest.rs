@@ -1,13 +1,17 @@
 //! Checks of the manifest, and of its agreement with the schedule.
 
 use super::super::{
-    BufferKind, FormatError, MANIFEST_FILE, Manifest, Place, Problem, SCHEDULE_FILE, Schedule,
-    check_plain_path,
+    BufferKind, DecoderFacts, FormatError, MANIFEST_FILE, Manifest, Place, Problem, SCHEDULE_FILE, Schedule,
+    VisionFacts, check_plain_path,
 };
 use super::buffers::{check_range, find, memory};
 use super::{MAX_BUFFERS, MAX_RANK, check_count, check_name, check_version};
 
 const MAX_FILES: usize = 1 << 16;
+/// Most patches of one replay: rows of feature tables stay far within 31 bits.
+const MAX_PATCHES: u32 = 1 << 20;
+/// Longest side of position tables: a square fits 31 bits.
+const MAX_SIDE: u32 = 1 << 15;
 /// Optional features that this runtime can provide.
 const KNOWN_FEATURES: [&str; 0] = [];
 
@@ -48,6 +52,9 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), FormatError> {
             place.error(Problem::Kind("the decoder has no vocabulary, no context or no prefill chunk"))
         );
     }
+    if let Some(vision) = &manifest.model.vision {
+        check_vision(&place, manifest.model.decoder.as_ref(), vision)?;
+    }
     check_count(&place, "files", manifest.files.len(), MAX_FILES)?;
     check_count(&place, "states", manifest.states.len(), MAX_BUFFERS)?;
     check_count(&place, "weights", manifest.quantization.weights.len(), MAX_BUFFERS)?;
@@ -66,6 +73,42 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), FormatError> {
     }
     if !manifest.lists(SCHEDULE_FILE) {
         return Err(place.error(Problem::UnlistedFile { path: SCHEDULE_FILE.to_owned() }));
+    }
+    Ok(())
+}
+
+/// What the runtime's tables and positions rely on.
+fn check_vision(
+    place: &Place,
+    decoder: Option<&DecoderFacts>,
+    vision: &VisionFacts,
+) -> Result<(), FormatError> {
+    let impossible = |what| Err(place.error(Problem::Kind(what)));
+    let block = vision.merge_size.saturating_mul(vision.merge_size);
+    if block == 0 || vision.max_patches == 0 || !vision.max_patches.is_multiple_of(block) {
+        return impossible("the patches of the vision encoder are not whole blocks of its merge size");
+    }
+    if vision.max_patches > MAX_PATCHES
+        || !(1..=MAX_SIDE).contains(&vision.position_side)
+        || !(1..=MAX_SIDE).contains(&vision.max_side)
+    {
+        return impossible(
+            "the vision encoder has no positions, or more patches or positions than are possible",
+        );
+    }
+    if vision.patch_values == 0 || vision.feature_size == 0 {
+        return impossible("the vision encoder has empty patches or features");
+    }
+    if let Some(decoder) = decoder {
+        if vision.feature_size != decoder.hidden_size {
+            return impossible(
+                "the features of the vision encoder are not as wide as the decoder's hidden states",
+            );
+        }
+        let tokens = [vision.image_token, vision.vision_start, vision.vision_end];
+        if tokens.iter().any(|token| *token >= decoder.vocab_size) {
+            return impossible("a token of the vision encoder is beyond the decoder's vocabulary");
+        }
     }
     Ok(())
 }
