@@ -230,3 +230,32 @@ fn a_bundle_without_a_decoder_gives_no_session() {
         assert!(Session::new(load(&toy, &gpu).unwrap()).is_err(), "change {index}");
     }
 }
+
+/// The toy's state is a sum of all it has seen: any step that is not undone shows.
+#[test]
+fn a_session_goes_back_to_its_snapshot() {
+    for gpu in test_gpus().unwrap() {
+        let want = reference(&IDS);
+        let mut session = session(&gpu);
+        assert!(matches!(session.restore(), Err(SessionError::NoSnapshot)));
+        let before = session.engine().memory();
+        session.prefill(&IDS[..6], Positions::Text).unwrap();
+        session.snapshot().unwrap();
+        let after = session.engine().memory();
+        assert_eq!(after.state_bytes - before.state_bytes, 16);
+        assert_eq!(after.peak_bytes - before.peak_bytes, 16);
+        for other in [[5, 5, 5, 5, 5, 5, 5], [1, 2, 3, 4, 5, 6, 0]] {
+            session.prefill(&other, Positions::Text).unwrap();
+            session.decode(2).unwrap();
+            session.restore().unwrap();
+            assert_eq!((session.past(), session.snapshot_past()), (6, Some(6)));
+            assert!(matches!(session.logits(0), Err(SessionError::NoSuchRow { .. })));
+            let got = session.feed(&IDS[6..], Positions::Text, &[0, 6]).unwrap();
+            assert_close(&got[0], &want[6]);
+            assert_close(&got[1], &want[12]);
+        }
+        assert_eq!(session.engine().memory(), after);
+        session.reset().unwrap();
+        assert!(matches!(session.restore(), Err(SessionError::NoSnapshot)));
+    }
+}

@@ -9,7 +9,7 @@ use qwenc_ir::{Dim, StateKind};
 use qwenc_runtime::format::{
     Binding, BindingKind, Buffer, BufferId, BufferKind, Command, Constraint, DType, Dispatch, Entry, Expr,
     FORMAT_VERSION, Init, Pipeline, PipelineId, STEP_BYTES, Schedule, StateFacts, Symbol, TensorSlot,
-    WeightPart,
+    WeightPart, {self as format},
 };
 use sha2::{Digest, Sha256};
 
@@ -332,12 +332,18 @@ impl<'a> Assembly<'a> {
 }
 
 fn state_facts(name: &str, kind: StateKind, buffer: BufferId, elem: Elem, bytes: u64) -> StateFacts {
-    let suffix = match kind {
-        StateKind::KvCache => "kv cache",
-        StateKind::Window => "window",
-        StateKind::Matrix => "matrix",
+    let (suffix, kind) = match kind {
+        StateKind::KvCache => ("kv cache", format::StateKind::KvCache),
+        StateKind::Window => ("window", format::StateKind::Window),
+        StateKind::Matrix => ("matrix", format::StateKind::Matrix),
     };
-    StateFacts { name: format!("{name} ({suffix})"), buffer, dtype: dtype(elem), shape: vec![bytes / 4] }
+    StateFacts {
+        name: format!("{name} ({suffix})"),
+        buffer,
+        kind,
+        dtype: dtype(elem),
+        shape: vec![bytes / 4],
+    }
 }
 
 const fn dtype(elem: Elem) -> DType {

@@ -74,6 +74,7 @@ impl<B: Backend> Engine<B> {
             step,
             staging,
             staging_bytes,
+            saved: Vec::new(),
         };
         if options.poison {
             engine.poison()?;
@@ -142,7 +143,7 @@ fn check_limits<B: Backend>(bundle: &Bundle, backend: &B) -> Result<(), EngineEr
     }
 }
 
-fn create<B: Backend>(
+pub(super) fn create<B: Backend>(
     backend: &B,
     name: &str,
     bytes: u64,

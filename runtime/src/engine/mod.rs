@@ -10,12 +10,15 @@ mod load;
 #[cfg(feature = "native")]
 mod native;
 mod replay;
+mod snapshot;
 
 pub use backend::{Backend, BufferRole, DeviceLimits, Recorder};
 pub use error::EngineError;
 pub use load::LoadOptions;
 
 use std::collections::BTreeMap;
+
+use load::create;
 
 use crate::format::{Entry, Expr, Manifest, MemoryFacts, Schedule, TensorSlot};
 
@@ -32,6 +35,7 @@ pub struct Engine<B: Backend> {
     step: usize,
     staging: B::Buffer,
     staging_bytes: u64,
+    saved: Vec<snapshot::Saved<B::Buffer>>,
 }
 
 /// An entry point's commands with ids resolved, and the symbols of its last replay.
@@ -68,13 +72,16 @@ impl<B: Backend> Engine<B> {
         &self.backend
     }
 
-    /// Bytes of GPU memory in use, by purpose. All of it is allocated at load, so the peak is the sum; the staging buffer
-    /// for reading outputs is counted as input and output.
+    /// Bytes of GPU memory in use, by purpose. All of it is allocated at load, but for a copy of the states, which counts as
+    /// state from the first [`Engine::save_states`] on; so the peak is the sum. The staging buffer for reading outputs is
+    /// counted as input and output.
     #[must_use]
     pub fn memory(&self) -> MemoryFacts {
         let mut facts = self.manifest.memory;
+        let saved = self.saved.iter().map(|saved| saved.bytes).fold(0, u64::saturating_add);
         facts.io_bytes = facts.io_bytes.saturating_add(self.staging_bytes);
-        facts.peak_bytes = facts.peak_bytes.saturating_add(self.staging_bytes);
+        facts.state_bytes = facts.state_bytes.saturating_add(saved);
+        facts.peak_bytes = facts.peak_bytes.saturating_add(self.staging_bytes).saturating_add(saved);
         facts
     }
 

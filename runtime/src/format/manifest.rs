@@ -101,10 +101,25 @@ pub struct StateFacts {
     pub name: String,
     /// The buffer that holds it.
     pub buffer: BufferId,
+    /// What it is to a sequence.
+    pub kind: StateKind,
     /// Element type.
     pub dtype: DType,
     /// Allocated shape, in elements.
     pub shape: Vec<u64>,
+}
+
+/// What a state is to a sequence, and so what going back to an earlier position takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum StateKind {
+    /// A row for every position. Rows from `past` on are not read: nothing needs to be undone.
+    KvCache,
+    /// The last few inputs of a convolution. Every step overwrites it.
+    Window,
+    /// The matrices of a recurrence. Every step overwrites them.
+    Matrix,
 }
 
 /// Device limits that a schedule needs, under WebGPU's names.

@@ -18,7 +18,7 @@ pub use error::{FormatError, Place, Problem};
 pub use expr::{Bounds, Expr, ExprError};
 pub use manifest::{
     DecoderFacts, FileFacts, Manifest, MemoryFacts, ModelFacts, QuantizationFacts, Requirements, StateFacts,
-    VisionFacts, WeightFacts,
+    StateKind, VisionFacts, WeightFacts,
 };
 pub use path::check_plain_path;
 pub use schedule::{

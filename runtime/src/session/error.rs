@@ -47,6 +47,9 @@ pub enum SessionError {
         /// Tokens of the call.
         tokens: usize,
     },
+    /// A session cannot go back to a position that it does not remember.
+    #[error("the session remembers no position to go back to; take a snapshot first")]
+    NoSnapshot,
     /// The logits of a row that the GPU does not hold.
     #[error("there is no row {row} to give logits of: the last call has {rows} rows")]
     NoSuchRow {

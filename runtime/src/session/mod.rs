@@ -8,6 +8,7 @@ mod error;
 mod layout;
 #[cfg(feature = "native")]
 mod native;
+mod snapshot;
 
 pub use error::SessionError;
 
@@ -47,6 +48,7 @@ pub struct Session<B: Backend> {
     layout: Layout,
     past: u32,
     last: Option<Last>,
+    snapshot: Option<u32>,
 }
 
 /// What the GPU holds of the last replay.
@@ -66,7 +68,7 @@ impl<B: Backend> Session<B> {
     pub fn new(engine: Engine<B>) -> Result<Self, SessionError> {
         let (facts, layout) = layout::check(&engine)?;
         engine.reset_states()?;
-        Ok(Self { engine, facts, layout, past: 0, last: None })
+        Ok(Self { engine, facts, layout, past: 0, last: None, snapshot: None })
     }
 
     /// The engine below.
@@ -110,6 +112,7 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// [`SessionError::Engine`] when the GPU fails.
     pub fn reset(&mut self) -> Result<(), SessionError> {
+        self.snapshot = None;
         self.engine.reset_states()?;
         self.past = 0;
         self.last = None;
