@@ -11,20 +11,21 @@ use qwenc_runtime::format::{
     DecoderFacts, FORMAT_VERSION, Manifest, ModelFacts, QuantizationFacts, Requirements, memory, validate,
 };
 
+use qwenc_runtime::bundle::sha256_hex;
 use qwenc_runtime::printable::printable;
 
 use crate::bundle::{BundleError, BundleWriter, FolderSink, Shard, ShardWriter, Sink};
 use crate::error::CompileError;
-use crate::lower::{LowerError, LowerOptions, lower};
+use crate::lower::{LowerError, LowerOptions, WeightSpec, lower};
 use crate::model::assets::{self, Asset, AssetError};
 use crate::model::config::ModelConfig;
 use crate::model::decoder::is_state;
 use crate::model::entries::{self, DecoderSizes, Entries, LOGITS};
 use crate::model::files::{ModelFiles, locate};
-use crate::model::load::{GivenSizes, Loaded, load};
+use crate::model::load::{GivenSizes, LoadOptions, Loaded, load};
 use crate::model::variant::Variants;
 use crate::passes::{self, Pass, PassRecord};
-use crate::quantize::{WeightRecipe, WeightRecord, quantize, stored_weights};
+use crate::quantize::{Rounding, WeightRecipe, WeightRecord, quantize, stored_weights};
 use crate::schedule::{Assembled, EntryPlan, WeightBuffer, assemble, weight_specs};
 
 /// Characters of a model's name that a bundle keeps.
@@ -48,6 +49,8 @@ pub struct CompileOptions {
     pub golden: Option<PathBuf>,
     /// How matrices of floats are stored.
     pub weights: WeightRecipe,
+    /// Plan only: everything but the weights' bytes, which need not be there.
+    pub omit_weights: bool,
 }
 
 impl Default for CompileOptions {
@@ -59,7 +62,14 @@ impl Default for CompileOptions {
             sizes: DecoderSizes { max_context: 4096, prefill_chunk: 512 },
             golden: None,
             weights: WeightRecipe::default(),
+            omit_weights: false,
         }
+    }
+}
+
+impl CompileOptions {
+    fn load(&self) -> LoadOptions {
+        LoadOptions { given: self.given.clone(), sizes: self.sizes, missing_allowed: self.omit_weights }
     }
 }
 
@@ -77,8 +87,8 @@ pub trait Observer {
     fn pass(&mut self, _record: &PassRecord, _graph: &Graph) {}
     /// An entry point has been lowered.
     fn lowered(&mut self, _entry: &EntryPlan) {}
-    /// Weights have been packed, `done` of `total`.
-    fn packed(&mut self, _done: usize, _total: usize) {}
+    /// How far the stage is, in bytes: of weights rounded, or of weights packed.
+    fn progress(&mut self, _done: u64, _total: u64) {}
 }
 
 /// Observes nothing.
@@ -136,14 +146,19 @@ pub fn compile_to(
 ) -> Result<Compiled, CompileError> {
     let files = locate(input, &options.variants, options.only)?;
     observer.located(&files);
-    let mut loaded = timed(observer, "import", |_| load(&files, &options.given, options.sizes))?;
+    let mut loaded = timed(observer, "import", |_| load(&files, &options.load()))?;
     if let Some(path) = &options.golden {
         loaded.assets.push(golden(path)?);
     }
     observer.imported(&loaded.graph);
     let raising = if loaded.is_decoder { passes::raising().to_vec() } else { passes::raising_stateless() };
     timed(observer, "raise", |observer| run_passes(&raising, &mut loaded.graph, observer))?;
-    let records = timed(observer, "quantize", |_| Ok(quantize(&mut loaded.graph, &options.weights)?))?;
+    let rounding = if options.omit_weights { Rounding::Plan } else { Rounding::Round };
+    let records = timed(observer, "quantize", |observer| {
+        Ok(quantize(&mut loaded.graph, &options.weights, rounding, &mut |done, total| {
+            observer.progress(done, total);
+        })?)
+    })?;
     timed(observer, "fuse", |observer| run_passes(passes::fusing(), &mut loaded.graph, observer))?;
     let entries = timed(observer, "entry points", |_| cut(&loaded, options))?;
     emit(&loaded, &entries, records, sink, options, observer)
@@ -188,6 +203,9 @@ fn emit(
     let plans = timed(observer, "lower", |observer| lower_all(entries, options, observer))?;
     let mut writer = BundleWriter::new(sink);
     let packed = timed(observer, "pack weights", |observer| {
+        if options.omit_weights {
+            return Ok(planned_weights(&plans));
+        }
         pack_all(&plans, observer, &mut |shard| Ok(writer.write(&shard.path, &shard.bytes)?))
     })?;
     let assembled = timed(observer, "schedule", |_| {
@@ -272,11 +290,25 @@ fn pack_all(
 ) -> Result<BTreeMap<String, WeightBuffer>, CompileError> {
     let specs = weight_specs(plans);
     let mut writer = ShardWriter::new();
-    for (index, spec) in specs.iter().enumerate() {
+    let bytes = |spec: &WeightSpec| spec.bytes() as u64;
+    let total = specs.iter().map(|spec| bytes(spec)).sum();
+    let mut done = 0;
+    for spec in specs {
         writer.add(spec, emit)?;
-        observer.packed(index + 1, specs.len());
+        done += bytes(spec);
+        observer.progress(done, total);
     }
     writer.finish(emit)
+}
+
+/// The weights as a plan knows them: sizes, but no content. Without content none is found equal to another one.
+fn planned_weights(plans: &[EntryPlan]) -> BTreeMap<String, WeightBuffer> {
+    let planned = |spec: &WeightSpec| {
+        let identity = spec.identity();
+        let hash = sha256_hex(identity.as_bytes());
+        (identity, WeightBuffer { hash, bytes: spec.bytes() as u64, parts: Vec::new() })
+    };
+    weight_specs(plans).into_iter().map(planned).collect()
 }
 
 /// The model's name in the manifest: a graph may have none, and a file any.
@@ -332,6 +364,7 @@ fn manifest(
             weights: stored_weights(&loaded.graph, weights),
         },
         variants: vec!["baseline".to_string()],
+        weights_omitted: options.omit_weights,
         files: Vec::new(),
     }
 }

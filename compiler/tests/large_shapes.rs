@@ -1,6 +1,5 @@
-//! The shapes of Qwen3.5-0.8B, 2B and 4B: graphs of these sizes import, reach the fused form and lower within the limits
-//! of every WebGPU device. Weights are files of zeros without blocks on disk, and no weight is packed, so that it takes
-//! seconds.
+//! The shapes of Qwen3.5-0.8B, 2B, 4B and 9B: graphs of these sizes compile to plans (`--weights none`), without their
+//! weights, within the limits of every WebGPU device.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod onnx_builder;
@@ -8,19 +7,13 @@ mod onnx_builder;
 use std::collections::BTreeMap;
 
 use onnx_builder::qwen::{Sizes, write_decoder, write_embedding};
-use qwenc::lower::{LowerOptions, lower};
-use qwenc::model::entries::{self, DecoderSizes};
-use qwenc::model::files::locate;
-use qwenc::model::load::{GivenSizes, load};
-use qwenc::model::variant::Variants;
-use qwenc::passes::{histogram, run_all};
-use qwenc::schedule::{Assembled, EntryPlan, WeightBuffer, assemble, weight_specs};
+use qwenc::pipeline::{CompileOptions, Compiled, Silent, compile, compile_to};
+use qwenc::quantize::{StoreAs, WeightRecipe};
 use qwenc_codegen_wgsl::kernel::limits;
+use qwenc_runtime::bundle::{Bundle, Folder};
 use qwenc_runtime::format::Command;
 
-const SIZES: DecoderSizes = DecoderSizes { max_context: 4096, prefill_chunk: 512 };
-
-/// All three: heads of 256 for attention, of 128 for the delta rule, a vocabulary of 248,320, 262,144 positions.
+/// All of them: heads of 256 for attention, of 128 for the delta rule, a vocabulary of 248,320, 262,144 positions.
 const SMALL: Sizes = Sizes {
     hidden: 1024,
     inner: 3584,
@@ -39,53 +32,32 @@ const TWO_BILLION: Sizes = Sizes { hidden: 2048, inner: 6144, ..SMALL };
 /// Hidden size, layers and the delta rule's 8,192 channels are published; the rest is assumed.
 const FOUR_BILLION: Sizes =
     Sizes { hidden: 2560, inner: 9216, layers: 32, heads: 16, kv_heads: 4, value_heads: 32, ..SMALL };
+/// Hidden size and layers are published; the rest is assumed.
+const NINE_BILLION: Sizes = Sizes { hidden: 4096, inner: 12_288, ..FOUR_BILLION };
 
-/// Everything up to the schedule, but for the weights' bytes.
-fn planned(sizes: Sizes) -> Assembled {
+fn options(store: StoreAs) -> CompileOptions {
+    CompileOptions {
+        weights: WeightRecipe { default: store, ..WeightRecipe::default() },
+        omit_weights: true,
+        ..CompileOptions::default()
+    }
+}
+
+fn model(sizes: Sizes) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     write_decoder(dir.path(), sizes);
     write_embedding(dir.path(), sizes);
-    let files = locate(dir.path(), &Variants::default(), false).unwrap();
-    let mut graph = load(&files, &GivenSizes::default(), SIZES).unwrap().graph;
-    run_all(&mut graph, &mut |_, _| {}).unwrap();
-    let counts = histogram(&graph);
-    let layers = usize::try_from(sizes.layers).unwrap();
-    assert_eq!(counts["attention"], layers / 4, "{counts:?}");
-    assert_eq!(counts["gated_delta"], layers - layers / 4);
-    // Four projections a layer and the head: everything pointwise has been fused.
-    assert_eq!(counts["linear"], 4 * layers + 1);
-    assert_eq!(graph.states().len(), 2 * layers);
-
-    let entries = entries::decoder(&graph, SIZES).unwrap();
-    let mut plans = Vec::new();
-    for entry in &entries.entries {
-        let options = LowerOptions {
-            entry: entry.name.to_string(),
-            symbols: entries.symbols.clone(),
-            max_context: SIZES.max_context,
-        };
-        let lowered = lower(&entry.graph, &options).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
-        plans.push(EntryPlan { lowered, constraints: entry.constraints.clone() });
-    }
-    let weights: BTreeMap<String, WeightBuffer> = weight_specs(&plans)
-        .into_iter()
-        .enumerate()
-        .map(|(index, spec)| {
-            let bytes = spec.bytes() as u64;
-            (spec.identity(), WeightBuffer { hash: format!("{index:064x}"), bytes, parts: Vec::new() })
-        })
-        .collect();
-    assemble(&plans, &entries.symbols, &weights).unwrap()
+    dir
 }
 
-/// Every binding of every dispatch within what WebGPU guarantees.
-fn check(sizes: Sizes) -> Assembled {
-    let assembled = planned(sizes);
-    let mut dispatches = 0;
-    for entry in assembled.schedule.entries.values() {
+/// A plan with 4-bit weights (and a head of its own, which the 0.8B shares with its embedding): as many dispatches as a layer should have, every binding within what WebGPU guarantees.
+fn check(sizes: Sizes, weight_megabytes: std::ops::Range<u64>) -> Compiled {
+    let compiled =
+        compile_to(model(sizes).path(), &mut BTreeMap::new(), &options(StoreAs::Q4), &mut Silent).unwrap();
+    let schedule = &compiled.assembled.schedule;
+    for entry in schedule.entries.values() {
         for command in &entry.commands {
             let Command::Dispatch(dispatch) = command else { continue };
-            dispatches += 1;
             for binding in &dispatch.bindings {
                 assert!(
                     binding.bytes <= limits::BINDING_BYTES,
@@ -96,21 +68,65 @@ fn check(sizes: Sizes) -> Assembled {
             }
         }
     }
-    assert!(dispatches > 0);
-    assembled
+    let layers = usize::try_from(sizes.layers).unwrap();
+    let dispatches = schedule.entries["decode"].commands.len();
+    assert!(dispatches <= 7 * layers + 8, "{dispatches} dispatches for {layers} layers");
+    assert_eq!(compiled.manifest.states.len(), 2 * layers);
+    let memory = compiled.manifest.memory;
+    assert!(weight_megabytes.contains(&(memory.weight_bytes >> 20)), "{memory:?}");
+    compiled
 }
 
 #[test]
-fn the_shape_of_0_8b_lowers_within_limits() {
-    check(SMALL);
+fn the_shape_of_0_8b_is_planned_within_limits() {
+    let compiled = check(SMALL, 500..600);
+    assert!(compiled.manifest.memory.peak_bytes < 750_000_000, "{:?}", compiled.manifest.memory);
 }
 
 #[test]
-fn the_shape_of_2b_lowers_within_limits() {
-    check(TWO_BILLION);
+fn the_shape_of_2b_is_planned_within_limits() {
+    check(TWO_BILLION, 800..1300);
 }
 
 #[test]
-fn the_shape_of_4b_lowers_within_limits() {
-    check(FOUR_BILLION);
+fn the_shape_of_4b_is_planned_within_limits() {
+    check(FOUR_BILLION, 1900..2700);
+}
+
+#[test]
+fn the_shape_of_9b_is_planned_within_limits() {
+    check(NINE_BILLION, 3500..5200);
+}
+
+/// What a plan says is what the bundle would be.
+#[test]
+fn a_plan_is_the_bundle_without_its_weights() {
+    let tiny = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny/genai015");
+    for store in [StoreAs::Keep, StoreAs::Q4] {
+        let dir = tempfile::tempdir().unwrap();
+        let planned = compile(&tiny, &dir.path().join("plan"), &options(store), &mut Silent).unwrap();
+        let whole = CompileOptions { omit_weights: false, ..options(store) };
+        let whole = compile_to(&tiny, &mut BTreeMap::new(), &whole, &mut Silent).unwrap();
+        assert_eq!(planned.manifest.requirements, whole.manifest.requirements);
+        assert_eq!(planned.assembled.shaders, whole.assembled.shaders);
+        let commands = |compiled: &Compiled| {
+            let entries = compiled.assembled.schedule.entries.iter();
+            entries.map(|(name, entry)| (name.clone(), entry.commands.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(commands(&planned), commands(&whole));
+        assert_eq!(planned.manifest.memory.arena_bytes, whole.manifest.memory.arena_bytes);
+
+        let files: Vec<&str> = planned.manifest.files.iter().map(|file| file.path.as_str()).collect();
+        assert!(!files.iter().any(|path| path.starts_with("weights/")), "{files:?}");
+        let bundle = Bundle::open(Folder::new(&dir.path().join("plan")).unwrap()).unwrap();
+        assert!(bundle.manifest().weights_omitted);
+    }
+}
+
+/// Without the option a file that is not there is an error.
+#[test]
+fn missing_weights_are_refused_for_a_bundle() {
+    let whole = CompileOptions { omit_weights: false, ..options(StoreAs::Keep) };
+    let error = compile_to(model(SMALL).path(), &mut BTreeMap::new(), &whole, &mut Silent).unwrap_err();
+    assert!(format!("{error:?}").contains("onnx_data"), "{error:?}");
 }

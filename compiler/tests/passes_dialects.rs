@@ -7,7 +7,7 @@ use std::path::Path;
 
 use qwenc::model::entries::DecoderSizes;
 use qwenc::model::files::locate;
-use qwenc::model::load::{GivenSizes, load};
+use qwenc::model::load::{GivenSizes, LoadOptions, load};
 use qwenc::model::variant::Variants;
 use qwenc::passes::{histogram, run_all};
 use qwenc_ir::interp::{HostTensor, Values, inputs_by_name, run};
@@ -22,7 +22,8 @@ const ORDINARY_IDS: u64 = 500;
 fn compiled(dialect: &str) -> (Graph, Graph) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny").join(dialect);
     let files = locate(&folder, &Variants::default(), false).unwrap();
-    let before = load(&files, &GivenSizes::default(), SIZES).unwrap().graph;
+    let options = LoadOptions { given: GivenSizes::default(), sizes: SIZES, missing_allowed: false };
+    let before = load(&files, &options).unwrap().graph;
     let mut after = before.clone();
     run_all(&mut after, &mut |_, _| {}).unwrap();
     (before, after)

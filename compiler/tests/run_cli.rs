@@ -142,3 +142,24 @@ fn a_closed_pipe_is_no_fault() {
     let finished = child.wait_with_output().unwrap();
     assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
 }
+
+/// A plan needs no weights, shows what the bundle would need, and says of itself that it cannot run.
+#[test]
+fn a_plan_is_made_from_the_graph_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, out) = (dir.path().join("model"), dir.path().join("out"));
+    common::copy_tree(&common::model("genai015"), &model);
+    for data in ["decoder_model_merged.onnx_data", "embed_tokens.onnx_data"] {
+        std::fs::remove_file(model.join("onnx").join(data)).unwrap();
+    }
+    let shown = succeed(qwenc(&["compile", "--weights", "none", "--quant", "q4", "-o"], &[&out, &model]));
+    assert!(shown.contains("a plan") && shown.contains("needs bindings of"), "{shown}");
+    let shown = succeed(qwenc(&["inspect"], &[&out]));
+    assert!(shown.contains("a plan"), "{shown}");
+
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/tiny/text.safetensors");
+    let run = qwenc(&["verify", "--adapter", "llvmpipe", "--golden"], &[&golden, &out]);
+    let message = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert_eq!(run.status.code(), Some(1));
+    assert!(message.contains("a plan without weights"), "{message}");
+}

@@ -73,8 +73,8 @@ impl Observer for Watch {
     fn lowered(&mut self, entry: &EntryPlan) {
         self.emitter.lowered(entry);
     }
-    fn packed(&mut self, done: usize, total: usize) {
-        self.progress.packed(done, total);
+    fn progress(&mut self, done: u64, total: u64) {
+        self.progress.progress(done, total);
     }
 }
 

@@ -310,7 +310,20 @@ impl fmt::Display for BundleFacts<'_> {
             ("peak", memory.peak_bytes),
         ];
         for (name, bytes) in rows {
-            writeln!(f, "  {name:<20} {:>12} bytes", group(bytes))?;
+            writeln!(f, "  {name:<20} {:>14} bytes", group(bytes))?;
+        }
+        let needs = &self.manifest.requirements;
+        writeln!(
+            f,
+            "needs bindings of {} bytes, buffers of {} bytes, {} storage buffers, {} bytes of workgroup memory, {} invocations",
+            group(needs.max_storage_binding_bytes),
+            group(needs.max_buffer_bytes),
+            needs.max_storage_buffers_per_stage,
+            group(needs.max_workgroup_bytes.into()),
+            needs.max_invocations
+        )?;
+        if self.manifest.weights_omitted {
+            writeln!(f, "a plan: it has no weights, and cannot be loaded")?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ mod verify;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::entries::DecoderSizes;
 use crate::model::load::GivenSizes;
@@ -39,6 +39,15 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show what is in a model or a bundle: operators, passes, fusions, kernels, memory
     Inspect(inspect::InspectArgs),
+}
+
+/// Which weights a bundle has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Weights {
+    /// All that the schedule reads.
+    All,
+    /// None.
+    None,
 }
 
 /// Options that say what to compile and for what sizes.
@@ -69,6 +78,9 @@ struct ModelArgs {
     /// How to store weights that the model has as floats: keep, f32, f16, q8 or q4
     #[arg(long, value_name = "FORMAT", default_value = "keep")]
     quant: StoreAs,
+    /// `none` plans only: shaders, schedule, limits and memory, but no weights, whose files need not be there
+    #[arg(long, value_enum, default_value = "all")]
+    weights: Weights,
     /// An exception from --quant: weights whose name, or layer's name, has this part (or matches, with *); may be repeated
     #[arg(long, value_name = "FORMAT:PATTERN")]
     keep: Vec<Keep>,
@@ -87,6 +99,7 @@ impl ModelArgs {
             },
             golden: None,
             weights: WeightRecipe { default: self.quant, keep: self.keep.clone() },
+            omit_weights: self.weights == Weights::None,
         }
     }
 }

@@ -6,9 +6,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::pipeline::Observer;
 
-/// Shows stages as they run, and a bar while weights are packed.
+/// Shows stages as they run, and a bar with bytes while weights are rounded or packed.
 pub(super) struct TerminalProgress {
     bar: ProgressBar,
+    /// The stage that runs has shown bytes.
+    has_bytes: bool,
 }
 
 impl TerminalProgress {
@@ -16,7 +18,7 @@ impl TerminalProgress {
     pub(super) fn new() -> Self {
         let bar = ProgressBar::new_spinner();
         bar.enable_steady_tick(Duration::from_millis(100));
-        Self { bar }
+        Self { bar, has_bytes: false }
     }
 
     /// Removes the display.
@@ -27,17 +29,22 @@ impl TerminalProgress {
 
 impl Observer for TerminalProgress {
     fn stage(&mut self, name: &'static str) {
+        if std::mem::take(&mut self.has_bytes) {
+            self.bar.reset();
+            self.bar.set_style(ProgressStyle::default_spinner());
+        }
         self.bar.set_message(name);
     }
 
-    fn packed(&mut self, done: usize, total: usize) {
-        if self.bar.length().is_none()
-            && let Ok(style) =
-                ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} weights, {eta} left")
+    fn progress(&mut self, done: u64, total: u64) {
+        if !std::mem::replace(&mut self.has_bytes, true)
+            && let Ok(style) = ProgressStyle::with_template(
+                "{msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
+            )
         {
             self.bar.set_style(style);
         }
-        self.bar.set_length(total as u64);
-        self.bar.set_position(done as u64);
+        self.bar.set_length(total);
+        self.bar.set_position(done);
     }
 }

@@ -35,6 +35,17 @@ pub struct Loaded {
     pub notes: Vec<String>,
 }
 
+/// How a model is read.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Sizes that the user gives.
+    pub given: GivenSizes,
+    /// Positions that a decoder's states hold, and positions of one prefill call.
+    pub sizes: DecoderSizes,
+    /// External data need not exist: for a plan, to which no weights are written.
+    pub missing_allowed: bool,
+}
+
 /// Sizes that the user gives.
 #[derive(Clone, Debug, Default)]
 pub struct GivenSizes {
@@ -44,15 +55,22 @@ pub struct GivenSizes {
     pub bounds: Vec<(String, i64)>,
 }
 
+impl LoadOptions {
+    /// A model as these options want it read.
+    pub(super) fn adjust(&self, model: Model) -> Model {
+        if self.missing_allowed { model.with_missing_data_allowed() } else { model }
+    }
+}
+
 /// Reads and imports a model.
-pub fn load(files: &ModelFiles, given: &GivenSizes, sizes: DecoderSizes) -> Result<Loaded, CompileError> {
+pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Loaded, CompileError> {
     match files {
-        ModelFiles::Single(path) => single::load(path, given),
+        ModelFiles::Single(path) => single::load(path, options),
         ModelFiles::Decoder { root, decoder, embedding } => {
             let config = ModelConfig::read(root)?;
-            let mut graph = import_decoder(root, decoder, &config, given, sizes)?;
+            let mut graph = import_decoder(root, decoder, &config, options)?;
             if let Some(embedding) = embedding {
-                let embed = import_decoder(root, embedding, &config, given, sizes)?;
+                let embed = import_decoder(root, embedding, &config, options)?;
                 graph = join(&embed, &graph, &[("inputs_embeds", "inputs_embeds")]).map_err(|error| {
                     CompileError::Decoder {
                         file: decoder.clone(),
@@ -65,7 +83,7 @@ pub fn load(files: &ModelFiles, given: &GivenSizes, sizes: DecoderSizes) -> Resu
                 format!("`{name}` holds rotation angles that the exporter has quantized; they are computed exactly instead")
             });
             let notes = notes.collect();
-            tabulate_rope(&mut graph, sizes.max_context).map_err(|cause| CompileError::Decoder {
+            tabulate_rope(&mut graph, options.sizes.max_context).map_err(|cause| CompileError::Decoder {
                 file: decoder.clone(),
                 cause: DecoderError::Angles(cause.to_string()),
             })?;
@@ -91,16 +109,15 @@ fn import_decoder(
     root: &Path,
     path: &Path,
     config: &ModelConfig,
-    given: &GivenSizes,
-    sizes: DecoderSizes,
+    load: &LoadOptions,
 ) -> Result<Graph, CompileError> {
-    let model = Model::open_inside(root, path)?;
+    let model = load.adjust(Model::open_inside(root, path)?);
     let bound = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
     let ranges = Ranges::from([
-        (TOKENS.to_string(), (1, bound(sizes.prefill_chunk))),
-        (PAST.to_string(), (0, bound(sizes.max_context))),
+        (TOKENS.to_string(), (1, bound(load.sizes.prefill_chunk))),
+        (PAST.to_string(), (0, bound(load.sizes.max_context))),
     ]);
-    let options = decoder::import_options(&model.inputs()?, config, &given.fixed, ranges)
+    let options = decoder::import_options(&model.inputs()?, config, &load.given.fixed, ranges)
         .map_err(|cause| CompileError::Decoder { file: path.to_path_buf(), cause })?;
     import_file(&model, &options)
 }

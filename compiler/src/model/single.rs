@@ -7,7 +7,7 @@ use qwenc_codegen_wgsl::Symbols;
 use qwenc_ir::Dim;
 
 use super::config::ModelConfig;
-use super::load::{GivenSizes, Loaded};
+use super::load::{GivenSizes, LoadOptions, Loaded};
 use crate::error::CompileError;
 use crate::onnx::{ImportOptions, Model, PortDim, import, symbol_name};
 
@@ -15,9 +15,9 @@ use crate::onnx::{ImportOptions, Model, PortDim, import, symbol_name};
 const DEFAULT_BOUND: i64 = 512;
 
 /// Reads and imports a graph as the entry point `main`.
-pub(super) fn load(path: &Path, given: &GivenSizes) -> Result<Loaded, CompileError> {
-    let model = Model::open(path)?;
-    let options = options(path, &sizes(&model)?, given)?;
+pub(super) fn load(path: &Path, load: &LoadOptions) -> Result<Loaded, CompileError> {
+    let model = load.adjust(Model::open(path)?);
+    let options = options(path, &sizes(&model)?, &load.given)?;
     let graph = import(&model, &options).map_err(Box::new)?.graph;
     let mut used = BTreeSet::new();
     for value in graph.values() {

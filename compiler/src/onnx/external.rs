@@ -3,21 +3,28 @@
 //! The reference comes from an untrusted file: [`crate::contain`] says what it may name.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use qwenc_ir::DType;
 
 use super::error::{self, TensorError};
 use super::file::map_file;
 use super::proto::TensorProto;
-use crate::contain;
+use super::tensor::dtype_of;
+use crate::blank;
+use crate::contain::{self, Refusal};
 
 /// The files of one model, each mapped once.
 #[derive(Debug)]
 pub(super) struct ExternalFiles {
     folder: Option<PathBuf>,
     open: Mutex<BTreeMap<String, Bytes>>,
+    /// Tensors in files that do not exist get stand-ins.
+    missing_allowed: bool,
 }
 
 /// Where a tensor's bytes are.
@@ -33,11 +40,16 @@ impl ExternalFiles {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Self { folder: Some(folder), open: Mutex::default() }
+        Self { folder: Some(folder), open: Mutex::default(), missing_allowed: false }
     }
 
     pub(super) fn none() -> Self {
-        Self { folder: None, open: Mutex::default() }
+        Self { folder: None, open: Mutex::default(), missing_allowed: false }
+    }
+
+    /// From now on the tensors in files that do not exist get stand-ins.
+    pub(super) fn allow_missing(&mut self) {
+        self.missing_allowed = true;
     }
 
     /// The bytes of `tensor`, which takes `wanted` of them.
@@ -56,7 +68,11 @@ impl ExternalFiles {
                 "it states {length} bytes, but type and dimensions take {wanted_bytes}; export the model again"
             )));
         }
-        let file = self.open(reference.location).map_err(refuse)?;
+        let Some(file) = self.open(reference.location).map_err(refuse)? else {
+            let dtype = dtype_of(tensor.data_type()).unwrap_or(DType::U8);
+            return blank::weight(dtype, wanted)
+                .map_err(|error| refuse(format!("no room for {wanted} bytes in its place: {error}")));
+        };
         let truncated = || TensorError::Truncated {
             tensor: error::name(tensor.name()),
             location: error::name(reference.location),
@@ -69,16 +85,22 @@ impl ExternalFiles {
         Ok(file.slice(start..end))
     }
 
-    fn open(&self, location: &str) -> Result<Bytes, String> {
+    /// The file's bytes, or `None` when it need not exist and does not.
+    fn open(&self, location: &str) -> Result<Option<Bytes>, String> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = open.get(location) {
-            return Ok(bytes.clone());
+            return Ok(Some(bytes.clone()));
         }
         let folder =
             self.folder.as_deref().ok_or("the model is not in a file and cannot have external data")?;
-        let bytes = open_inside(folder, location)?;
+        let file = match contain::open(folder, location) {
+            Err(Refusal::Missing(_)) if self.missing_allowed => return Ok(None),
+            opened => opened.map_err(|refusal| refusal.to_string())?,
+        };
+        let bytes = map_whole(&file)
+            .map_err(|error| format!("`{}` cannot be read: {error}", folder.join(location).display()))?;
         open.insert(location.to_owned(), bytes.clone());
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 }
 
@@ -113,14 +135,8 @@ fn parse_reference(tensor: &TensorProto) -> Result<Reference<'_>, TensorError> {
     Ok(Reference { location, offset: offset.unwrap_or(0), length })
 }
 
-fn open_inside(folder: &Path, location: &str) -> Result<Bytes, String> {
-    let file = contain::open(folder, location).map_err(|refusal| refusal.to_string())?;
-    let unreadable =
-        |error: std::io::Error| format!("`{}` cannot be read: {error}", folder.join(location).display());
-    if file.metadata().map_err(unreadable)?.len() == 0 {
-        return Ok(Bytes::new());
-    }
-    map_file(&file).map_err(unreadable)
+fn map_whole(file: &File) -> io::Result<Bytes> {
+    if file.metadata()?.len() == 0 { Ok(Bytes::new()) } else { map_file(file) }
 }
 
 #[cfg(test)]

@@ -121,6 +121,13 @@ impl Model {
         Ok(Self { path: path.to_owned(), proto, opsets, external })
     }
 
+    /// External data need not exist: stand-ins take its place, which are enough to plan, not to run.
+    #[must_use]
+    pub fn with_missing_data_allowed(mut self) -> Self {
+        self.external.allow_missing();
+        self
+    }
+
     /// Where the model was read from.
     pub fn path(&self) -> &Path {
         &self.path

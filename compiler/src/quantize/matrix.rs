@@ -4,6 +4,7 @@ use bytes::Bytes;
 use qwenc_ir::{DType, Tensor};
 
 use super::round::{self, CodeRange, Fit, Method};
+use crate::blank::zeros;
 use crate::matrix::Matrix;
 
 /// Weights that share a scale.
@@ -66,6 +67,18 @@ pub(super) fn quantize(matrix: &Matrix, bits: usize) -> Option<(Quantized, Sums)
     }
     let (codes, scales, sums) = rows_in_parallel(matrix, bits, range, f32)?;
     Some((assemble(matrix, bits, codes, DType::F32, &scales)?, sums))
+}
+
+/// What [`quantize`] gives without looking at the weights: zeros of the same types and sizes, with scales in f16.
+pub(super) fn planned(matrix: &Matrix, bits: usize) -> Option<Quantized> {
+    let (n, k) = matrix.extent();
+    let blocks = k.div_ceil(BLOCK);
+    let code_type = if bits == 4 { DType::U4 } else { DType::U8 };
+    let blank = |dtype: DType, columns: usize| {
+        let bytes = zeros(dtype.bytes_for(n.checked_mul(columns)?)?).ok()?;
+        Tensor::new(dtype, vec![n, columns], bytes).ok()
+    };
+    Some(Quantized { codes: blank(code_type, k)?, scales: blank(DType::F16, blocks)?, zero: 1 << (bits - 1) })
 }
 
 fn assemble(

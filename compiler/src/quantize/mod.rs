@@ -21,6 +21,7 @@ use qwenc_runtime::format::WeightFacts;
 
 pub use recipe::{Keep, RecipeError, StoreAs, WeightRecipe};
 
+use crate::blank::zeros;
 use crate::matrix::{Matrix, MatrixKind};
 
 /// What was done with one weight.
@@ -59,17 +60,44 @@ struct Weight {
     uses: Vec<(NodeId, usize)>,
 }
 
+impl Weight {
+    /// Bytes of the model that are read to store it anew.
+    fn source_bytes(&self) -> u64 {
+        let (n, k) = self.matrix.extent();
+        let wide = matches!(self.matrix.kind(), Ok(MatrixKind::F32));
+        (n as u64).saturating_mul(k as u64).saturating_mul(if wide { 4 } else { 2 })
+    }
+}
+
+/// Whether weights are really rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// They are.
+    Round,
+    /// Only types and sizes change, for a plan: codes are zeros that take no memory, and no error is known.
+    Plan,
+}
+
 /// Stores the weights of a graph as the recipe says. Gives a record for each matrix of floats that a layer or lookup reads.
+/// `progress` is told the bytes of weights that are done, and those of all.
 ///
 /// # Errors
 /// [`RecipeError`] when a pattern names nothing, or a weight cannot be stored as wanted.
-pub fn quantize(graph: &mut Graph, recipe: &WeightRecipe) -> Result<Vec<WeightRecord>, RecipeError> {
+pub fn quantize(
+    graph: &mut Graph,
+    recipe: &WeightRecipe,
+    rounding: Rounding,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<WeightRecord>, RecipeError> {
     if recipe.keeps_everything() {
         return Ok(Vec::new());
     }
     let mut records = Vec::new();
     let mut used = vec![false; recipe.keep.len()];
-    for weight in weights(graph).map_err(|error| RecipeError::Graph(error.to_string()))? {
+    let weights = weights(graph).map_err(|error| RecipeError::Graph(error.to_string()))?;
+    let total = weights.iter().map(Weight::source_bytes).sum();
+    let mut done = 0;
+    for weight in weights {
         let name = graph.value(weight.value).name.clone();
         let nodes: Vec<String> = weight.uses.iter().map(|(node, _)| graph.node(*node).name.clone()).collect();
         let matching = |keep: &Keep| keep.matches(&name) || nodes.iter().any(|node| keep.matches(node));
@@ -79,7 +107,7 @@ pub fn quantize(graph: &mut Graph, recipe: &WeightRecipe) -> Result<Vec<WeightRe
         let chosen = recipe.keep.iter().find(|keep| matching(keep));
         let wanted = chosen.map_or(recipe.default, |keep| keep.store);
         let (n, k) = weight.matrix.extent();
-        let (stored, error) = store(graph, &weight, wanted, &name)?;
+        let (stored, error) = store(graph, &weight, wanted, &name, rounding)?;
         records.push(WeightRecord {
             name,
             used_by: nodes.into_iter().next().unwrap_or_default(),
@@ -88,6 +116,8 @@ pub fn quantize(graph: &mut Graph, recipe: &WeightRecipe) -> Result<Vec<WeightRe
             kept_by: chosen.map(|keep| keep.pattern.clone()),
             error,
         });
+        done += weight.source_bytes();
+        progress(done, total);
     }
     match recipe.keep.iter().zip(used).find(|(_, used)| !used) {
         Some((keep, _)) => Err(RecipeError::NothingMatches {
@@ -203,35 +233,47 @@ fn store(
     weight: &Weight,
     wanted: StoreAs,
     name: &str,
+    rounding: Rounding,
 ) -> Result<(StoreAs, Option<RoundingError>), RecipeError> {
     let refuse = |reason: &str| RecipeError::Weight { name: name.to_owned(), reason: reason.to_owned() };
+    let no_room = || refuse("it has more elements than the address space");
     match wanted {
         StoreAs::Keep => Ok((StoreAs::Keep, None)),
         StoreAs::F32 | StoreAs::F16 => {
-            let (tensor, error) = as_floats(&weight.matrix, wanted).ok_or_else(|| {
-                refuse("it has weights that the format cannot hold: keep it in f32 with `--keep f32:NAME`")
-            })?;
+            let (tensor, error) = match rounding {
+                Rounding::Plan => (planned_floats(&weight.matrix, wanted).ok_or_else(no_room)?, None),
+                Rounding::Round => {
+                    let (tensor, error) = as_floats(&weight.matrix, wanted).ok_or_else(|| {
+                        refuse("it has weights that the format cannot hold: keep it in f32 with `--keep f32:NAME`")
+                    })?;
+                    (tensor, Some(error))
+                }
+            };
             let value = graph.add_const(name, tensor);
             reconnect(graph, weight, value)?;
-            Ok((wanted, Some(error)))
+            Ok((wanted, error))
         }
         StoreAs::Q8 | StoreAs::Q4 => {
             let bits = if wanted == StoreAs::Q4 { 4 } else { 8 };
-            let (quantized, sums) = matrix::quantize(&weight.matrix, bits)
-                .ok_or_else(|| refuse("it has weights that are no finite numbers"))?;
+            let (quantized, sums) = match rounding {
+                Rounding::Plan => (matrix::planned(&weight.matrix, bits).ok_or_else(no_room)?, None),
+                Rounding::Round => {
+                    let (quantized, sums) = matrix::quantize(&weight.matrix, bits)
+                        .ok_or_else(|| refuse("it has weights that are no finite numbers"))?;
+                    (quantized, Some(sums))
+                }
+            };
             let codes = graph.add_const(format!("{name}{CODES}"), quantized.codes);
             let scales = graph.add_const(format!("{name} (scales)"), quantized.scales);
             let op = Op::Dequantize { axis: 1, block: matrix::BLOCK, zero: quantized.zero };
             let value = graph.apply(name, op, &[codes, scales])?;
             reconnect(graph, weight, value)?;
-            let relative =
-                |errors: f64| if sums.squares == 0.0 { 0.0 } else { (errors / sums.squares).sqrt() };
-            let error = RoundingError {
-                relative: relative(sums.errors),
-                max_abs_rounding: Some(relative(sums.plain)),
+            let error = sums.map(|sums| RoundingError {
+                relative: relative(sums.errors, sums.squares),
+                max_abs_rounding: Some(relative(sums.plain, sums.squares)),
                 largest: sums.largest,
-            };
-            Ok((wanted, Some(error)))
+            });
+            Ok((wanted, error))
         }
     }
 }
@@ -262,9 +304,20 @@ fn as_floats(matrix: &Matrix, wanted: StoreAs) -> Option<(Tensor, RoundingError)
             largest = largest.max(error);
         }
     }
-    let relative = if squares == 0.0 { 0.0 } else { (errors / squares).sqrt() };
     let tensor = Tensor::new(dtype, vec![n, k], bytes.into()).ok()?;
-    Some((tensor, RoundingError { relative, max_abs_rounding: None, largest }))
+    let error = RoundingError { relative: relative(errors, squares), max_abs_rounding: None, largest };
+    Some((tensor, error))
+}
+
+/// As [`as_floats`] without looking at the weights.
+fn planned_floats(matrix: &Matrix, wanted: StoreAs) -> Option<Tensor> {
+    let (n, k) = matrix.extent();
+    let dtype = if wanted == StoreAs::F16 { DType::F16 } else { DType::F32 };
+    Tensor::new(dtype, vec![n, k], zeros(dtype.bytes_for(n.checked_mul(k)?)?).ok()?).ok()
+}
+
+fn relative(errors: f64, squares: f64) -> f64 {
+    if squares == 0.0 { 0.0 } else { (errors / squares).sqrt() }
 }
 
 /// Lets all uses read the new matrix, which lies by rows.

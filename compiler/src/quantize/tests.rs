@@ -35,11 +35,34 @@ fn output(graph: &Graph) -> HostTensor {
     values.get(graph.outputs()[0].1).unwrap().clone()
 }
 
+fn rounded(graph: &mut Graph, recipe: &WeightRecipe) -> Result<Vec<WeightRecord>, RecipeError> {
+    let mut last = (0, 1);
+    let records = quantize(graph, recipe, Rounding::Round, &mut |done, total| {
+        assert!(done > last.0 && done <= total);
+        last = (done, total);
+    })?;
+    assert!(records.is_empty() || last.0 == last.1, "progress ends at the end: {last:?}");
+    Ok(records)
+}
+
+#[test]
+fn a_plan_has_the_types_and_sizes_of_the_real_thing() {
+    for store in [StoreAs::F16, StoreAs::Q8, StoreAs::Q4] {
+        let types = |rounding: Rounding| {
+            let mut graph = model();
+            quantize(&mut graph, &recipe(store, &[]), rounding, &mut |_, _| ()).unwrap();
+            assert_eq!(qwenc_ir::verify(&graph), Ok(()));
+            qwenc_ir::text::print_brief(&graph)
+        };
+        assert_eq!(types(Rounding::Plan), types(Rounding::Round));
+    }
+}
+
 #[test]
 fn layers_and_lookups_read_codes_and_share_them() {
     let mut graph = model();
     let before = output(&graph);
-    let records = quantize(&mut graph, &recipe(StoreAs::Q8, &[])).unwrap();
+    let records = rounded(&mut graph, &recipe(StoreAs::Q8, &[])).unwrap();
     assert_eq!(qwenc_ir::verify(&graph), Ok(()));
     let named: Vec<(&str, [usize; 2], &str)> =
         records.iter().map(|r| (r.name.as_str(), r.shape, r.used_by.as_str())).collect();
@@ -57,11 +80,10 @@ fn layers_and_lookups_read_codes_and_share_them() {
 #[test]
 fn exceptions_go_by_weight_or_node() {
     let mut graph = model();
-    let records =
-        quantize(&mut graph, &recipe(StoreAs::Q4, &["f16:embed", "keep:nothing*,*", "f32:lm_head"]));
+    let records = rounded(&mut graph, &recipe(StoreAs::Q4, &["f16:embed", "keep:nothing*,*", "f32:lm_head"]));
     assert!(matches!(records, Err(RecipeError::NothingMatches { pattern, .. }) if pattern == "nothing*,*"));
     let mut graph = model();
-    let records = quantize(&mut graph, &recipe(StoreAs::Q4, &["f16:embed", "f32:lm_head"])).unwrap();
+    let records = rounded(&mut graph, &recipe(StoreAs::Q4, &["f16:embed", "f32:lm_head"])).unwrap();
     assert_eq!(records.iter().map(|record| record.stored).collect::<Vec<_>>(), [StoreAs::F16, StoreAs::Q4]);
     assert_eq!(records[0].kept_by.as_deref(), Some("embed"));
     assert_eq!(qwenc_ir::verify(&graph), Ok(()));
@@ -70,7 +92,7 @@ fn exceptions_go_by_weight_or_node() {
 #[test]
 fn keeping_everything_changes_nothing() {
     let mut graph = model();
-    assert_eq!(quantize(&mut graph, &WeightRecipe::default()), Ok(Vec::new()));
+    assert_eq!(rounded(&mut graph, &WeightRecipe::default()), Ok(Vec::new()));
     assert_eq!(qwenc_ir::text::print_brief(&graph), qwenc_ir::text::print_brief(&model()));
 }
 
@@ -78,6 +100,6 @@ fn keeping_everything_changes_nothing() {
 fn what_a_format_cannot_hold_is_refused_by_name() {
     let text = MODEL.replace("seeded(2, -0.2, 0.2)", "seeded(2, -1e6, 1e6)");
     let mut graph = parse(&text, &ConstPool::new()).unwrap();
-    let error = quantize(&mut graph, &recipe(StoreAs::F16, &[])).unwrap_err().to_string();
+    let error = rounded(&mut graph, &recipe(StoreAs::F16, &[])).unwrap_err().to_string();
     assert!(error.contains("mlp.up.weight") && error.contains("--keep"), "{error}");
 }

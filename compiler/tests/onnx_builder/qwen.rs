@@ -1,7 +1,6 @@
-//! Decoders of any size, as onnxruntime-genai 0.18 writes them, over a file of zeros that takes no room on disk.
+//! Decoders of any size, as onnxruntime-genai 0.18 writes them, without their weights: those are stated in a file that does not exist.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use prost::Message;
 use qwenc::onnx::proto::tensor_proto::{DataLocation, DataType};
@@ -30,7 +29,7 @@ pub struct Sizes {
     pub positions: i64,
 }
 
-/// A graph under construction, and how far its file of zeros reaches.
+/// A graph under construction, and how far the file of its weights would reach.
 struct Decoder {
     sizes: Sizes,
     builder: Builder,
@@ -46,7 +45,6 @@ pub fn write_decoder(folder: &Path, sizes: Sizes) {
     decoder.build();
     let model = decoder.builder.proto.encode_to_vec();
     std::fs::write(folder.join("decoder_model_merged.onnx"), model).unwrap();
-    zeros(folder.join(DATA), decoder.at);
 }
 
 /// Writes the embedding of a model into a hub folder.
@@ -61,11 +59,6 @@ pub fn write_embedding(folder: &Path, sizes: Sizes) {
         .node(node("Gather", &["table", "input_ids"], &["inputs_embeds"]).int("axis", 0))
         .output("inputs_embeds", F16);
     std::fs::write(folder.join("embed_tokens.onnx"), embedding.proto.encode_to_vec()).unwrap();
-    zeros(folder.join("embed_tokens.onnx_data"), 2 * sizes.vocabulary * sizes.hidden);
-}
-
-fn zeros(path: PathBuf, bytes: i64) {
-    File::create(path).unwrap().set_len(bytes.try_into().unwrap()).unwrap();
 }
 
 fn external(tensor: &mut TensorProto, location: &str, offset: i64) {
@@ -76,7 +69,7 @@ fn external(tensor: &mut TensorProto, location: &str, offset: i64) {
 }
 
 impl Decoder {
-    /// A weight of zeros.
+    /// A weight.
     fn weight(&mut self, dtype: DataType, dims: &[i64]) -> String {
         let name = self.name("w");
         let mut weight = tensor(&name, dtype, dims);

@@ -11,6 +11,9 @@ pub enum EngineError {
     /// The bundle itself.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// The bundle has no weights.
+    #[error("the bundle is a plan without weights; compile the model without `--weights none`")]
+    NoWeights,
     /// The GPU, while doing `what`.
     #[error("{what}: {source}")]
     Gpu {

@@ -44,6 +44,9 @@ impl<B: Backend> Engine<B> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, EngineError> {
         let schedule = bundle.schedule();
+        if bundle.manifest().weights_omitted {
+            return Err(EngineError::NoWeights);
+        }
         check_limits(bundle, &backend)?;
         let needed = bundle.manifest().memory.peak_bytes;
         if needed > options.max_gpu_bytes {

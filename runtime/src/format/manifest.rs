@@ -31,6 +31,9 @@ pub struct Manifest {
     pub quantization: QuantizationFacts,
     /// Shader variants in this bundle.
     pub variants: Vec<String>,
+    /// The bundle is a plan: it has no weights, and cannot be loaded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub weights_omitted: bool,
     /// Every other file of the bundle, sorted by path.
     pub files: Vec<FileFacts>,
 }

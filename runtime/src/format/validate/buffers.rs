@@ -47,6 +47,13 @@ pub(super) fn check(place: &Place, manifest: &Manifest, schedule: &Schedule) -> 
 }
 
 fn check_parts(place: &Place, manifest: &Manifest, buffer: &Buffer) -> Result<(), FormatError> {
+    if manifest.weights_omitted {
+        return match buffer.parts.as_slice() {
+            [] => Ok(()),
+            _ => Err(place
+                .error(Problem::Kind("a weight has parts, but the manifest says that weights are omitted"))),
+        };
+    }
     let mut covered = 0_u64;
     let mut seen = BTreeSet::new();
     for part in &buffer.parts {
