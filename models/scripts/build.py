@@ -16,7 +16,7 @@ Writes
     <out>/mobius           decoder/, embedding/, vision_encoder/, float32: mobius-onnx
     <out>/golden           text, split, long and image goldens for `qwenc verify --golden`
 
-At 0.8B the whole takes about 20 GB of disk. `genai` and `genai_int4` need torch's graphs and so make them, too.
+At 0.8B the whole takes about 25 GB of disk while it runs. `genai` and `genai_int4` need torch's graphs and so make them, too.
 """
 
 import argparse
@@ -26,6 +26,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from safetensors.torch import load_file, save_file
 
 HERE = Path(__file__).resolve().parent
 NEEDED = ["config.json", "tokenizer.json", "tokenizer_config.json"]
@@ -56,10 +58,10 @@ def script(name: str, *arguments) -> None:
 def take_checkpoint(source: Path, out: Path) -> None:
     """A copy of a downloaded folder that every exporter can read.
 
-    - Weights are files: a hub's cache holds links, which mobius refuses. Where the file system allows, the copy is a
-      hard link and takes no room.
-    - `mtp_num_hidden_layers` becomes 0: exporters drop the weights of multi-token prediction (`mtp.*`), and the builder of
-      onnxruntime-genai refuses a configuration that promises them.
+    - Weights are plain files in float32, which is exact: the builder of onnxruntime-genai adds the 1 of the norms' `1 + w`
+      in the type that it finds, and bfloat16 would round it. (A hub's cache holds links, which mobius refuses, too.)
+    - Multi-token prediction is gone, weights (`mtp.*`) and configuration: exporters drop it, and the builder refuses a
+      configuration that promises it.
     """
     missing = [name for name in NEEDED if not (source / name).is_file()]
     weights = sorted(source.glob("*.safetensors"))
@@ -76,34 +78,37 @@ def take_checkpoint(source: Path, out: Path) -> None:
             sys.exit(f"{source} lacks {', '.join(sorted(absent))}: the download is not complete")
 
     out.mkdir(parents=True, exist_ok=True)
-    for path in [*weights, index]:
-        if path.is_file():
-            target = out / path.name
-            target.unlink(missing_ok=True)
-            try:
-                os.link(path.resolve(), target)
-            except OSError:
-                shutil.copyfile(path, target)
+    weight_map, total = {}, 0
+    for path in weights:
+        tensors = {name: tensor.float() for name, tensor in load_file(path).items() if not name.startswith("mtp.")}
+        if tensors:
+            save_file(tensors, out / path.name, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(tensors, path.name)
+        total += sum(tensor.nbytes for tensor in tensors.values())
+    if index.is_file():
+        text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2)
+        (out / index.name).write_text(text)
     for name in SETTINGS:
         if (source / name).is_file():
             shutil.copyfile(source / name, out / name)
-    for part in (config, config.get("text_config", {})):
+    for part in (config, config.get("text_config", {}), config.get("vision_config", {})):
         if "mtp_num_hidden_layers" in part:
             part["mtp_num_hidden_layers"] = 0
+        for key in ("dtype", "torch_dtype"):
+            if part.get(key):
+                part[key] = "float32"
     (out / "config.json").write_text(json.dumps(config, indent=2))
 
 
 def hub(checkpoint: Path, folder: Path, graphs: dict[str, Path]) -> None:
-    """A hub folder of finished graphs, which are moved with their data; graphs that another folder shares are links."""
+    """A hub folder of graphs with their data. (Copies: onnx and qwenc refuse data with several hard links.)"""
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
     for name in SETTINGS:
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, folder / name)
     for name, source in graphs.items():
         for file in source.parent.glob(f"{source.name}*"):
-            target = folder / "onnx" / (name + file.name.removeprefix(source.stem))
-            target.unlink(missing_ok=True)
-            os.link(file, target)
+            shutil.copyfile(file, folder / "onnx" / (name + file.name.removeprefix(source.stem)))
 
 
 def torch(checkpoint: Path, out: Path, work: Path) -> None:
