@@ -6,6 +6,7 @@ pub mod arg_reduce;
 pub mod attention_decode;
 pub mod attention_prefill;
 pub mod attention_prep;
+pub mod attention_segments;
 mod checks;
 pub mod conv;
 pub mod copy;

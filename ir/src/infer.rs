@@ -419,6 +419,15 @@ fn infer_attention(attrs: &AttentionAttrs, inputs: &Inputs<'_>) -> Result<Vec<Va
             fail!("mask {mask} does not broadcast to {}", show(&full));
         }
     }
+    if let Some(segments) = inputs.get(slot::SEGMENTS) {
+        if segments.dtype != DType::I64 || segments.shape != [sequence.clone(), Dim::constant(2)] {
+            fail!("segments {segments} are not i64[{sequence}, 2]");
+        }
+        let masked = attrs.causal || inputs.get(slot::MASK).is_some();
+        if masked || attrs.present || inputs.get(slot::PAST_K).is_some() || !batch.is(1) {
+            fail!("segments need a batch of 1, and neither mask nor causal attention nor states");
+        }
+    }
     if attrs.qk_norm.is_some() {
         inputs.float_shaped(slot::Q_NORM, std::slice::from_ref(&width))?;
         inputs.float_shaped(slot::K_NORM, std::slice::from_ref(&width))?;

@@ -111,8 +111,12 @@ pub mod attention {
     pub const SIN: usize = 10;
     /// Gate `[B,S,Hq,Dv]`, when `gate` is set.
     pub const GATE: usize = 11;
+    /// Optional I64 `[S,2]`: query s sees the keys `start <= j < end` of row s and no others; rows without keys give
+    /// zeros. Only for B = 1, and without past, present, mask and `causal`. For attention within frames or documents
+    /// that lie one behind the other.
+    pub const SEGMENTS: usize = 12;
     /// Number of slots.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
 }
 
 /// Grouped-query attention, with the steps around it that have been fused into it.
@@ -120,7 +124,7 @@ pub mod attention {
 pub struct AttentionAttrs {
     /// Factor on the scores.
     pub scale: Real,
-    /// Query i sees key j only when `j <= i + P`. A query that sees nothing (by its mask) gives zeros.
+    /// Query i sees key j only when `j <= i + P`. A query that sees nothing (by its mask or segment) gives zeros.
     pub causal: bool,
     /// Whether outputs 1 and 2, the new states, exist.
     pub present: bool,

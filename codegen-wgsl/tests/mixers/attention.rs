@@ -5,7 +5,7 @@ use qwenc_codegen_wgsl::attention_decode::{self, AttentionDecodeParams};
 use qwenc_codegen_wgsl::attention_prefill::{self, AttentionPrefillParams};
 use qwenc_codegen_wgsl::{Elem, View};
 use qwenc_ir::interp::{HostTensor, eval_op};
-use qwenc_ir::op::AttentionAttrs;
+use qwenc_ir::op::{AttentionAttrs, attention as slot};
 use qwenc_ir::{Activation, Bindings, Op, Real};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -119,8 +119,8 @@ fn check(case: Case) {
     let attrs =
         AttentionAttrs { scale: Real(scale), causal, present: false, qk_norm: None, rope: None, gate };
     let mut inputs = vec![Some(&hq), Some(&hk), Some(&hv), Some(&past_k), Some(&past_v), hm.as_ref()];
-    inputs.resize(11, None);
-    inputs.push(gate.is_some().then_some(&hg));
+    inputs.resize(slot::COUNT, None);
+    inputs[slot::GATE] = gate.is_some().then_some(&hg);
     let want = eval_op(&Op::Attention(Box::new(attrs)), &inputs, &Bindings::new()).unwrap();
     let want = want[0].as_f32().unwrap();
 

@@ -10,6 +10,7 @@
 mod device;
 
 mod attention;
+mod attention_segments;
 mod conv;
 mod delta;
 mod rope;

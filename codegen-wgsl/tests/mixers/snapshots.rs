@@ -5,6 +5,7 @@ use crate::device::{c, cache, cut, dense, sym};
 use qwenc_codegen_wgsl::attention_decode::{self, AttentionDecodeParams};
 use qwenc_codegen_wgsl::attention_prefill::{self, AttentionPrefillParams};
 use qwenc_codegen_wgsl::attention_prep::{self, AttentionPrepParams, HeadNorm, PrepPart, cache_rows};
+use qwenc_codegen_wgsl::attention_segments::{self, AttentionSegmentsParams};
 use qwenc_codegen_wgsl::conv::{self, ConvParams};
 use qwenc_codegen_wgsl::delta::{DeltaParams, RawGates};
 use qwenc_codegen_wgsl::rope::{self, Angles, RopeParams, Rotation};
@@ -105,6 +106,22 @@ fn attention_prefill_kernel() {
         output: dense(6, &[s.clone(), c(8), c(256)]),
     };
     check(&attention_prefill::kernel(&symbols(), &params).unwrap());
+}
+
+#[test]
+fn attention_segments_kernel() {
+    let s = sym("patches");
+    let symbols = Symbols::new([("patches".to_string(), (4, 4096))]);
+    let params = AttentionSegmentsParams {
+        query: dense(0, &[s.clone(), c(12), c(64)]),
+        key: dense(1, &[s.clone(), c(12), c(64)]).select_axes(&[1, 0, 2]),
+        value: cut(2, &s, 2304, 1536, 12, 64).select_axes(&[1, 0, 2]),
+        segments: Some(View { elem: Elem::I32, ..dense(3, &[s.clone(), c(2)]) }),
+        scale: 0.125,
+        gate: None,
+        output: dense(4, &[s.clone(), c(12), c(64)]),
+    };
+    check(&attention_segments::kernel(&symbols, &params).unwrap());
 }
 
 #[test]

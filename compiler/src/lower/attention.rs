@@ -1,13 +1,15 @@
 //! Attention and rope.
 //!
 //! Attention is up to three steps: norms, rotation and cache append (`prep`); then either the tiled kernel for many
-//! queries, or for one query the split-context pair of kernels.
+//! queries, or for one query the split-context pair of kernels. Attention without past, mask and `causal` has a kernel
+//! of its own.
 
 use std::collections::BTreeSet;
 
 use qwenc_codegen_wgsl::attention_decode::{self, AttentionDecodeParams};
 use qwenc_codegen_wgsl::attention_prefill::{self, AttentionPrefillParams};
 use qwenc_codegen_wgsl::attention_prep::{self, AttentionPrepParams, HeadNorm, PrepPart, cache_rows};
+use qwenc_codegen_wgsl::attention_segments::{self, AttentionSegmentsParams};
 use qwenc_codegen_wgsl::kernel::limits;
 use qwenc_codegen_wgsl::rope::{self, Angles, RopeParams, Rotation};
 use qwenc_codegen_wgsl::{Elem, View};
@@ -96,6 +98,8 @@ struct Operands {
     k: View,
     v: View,
     mask: Option<View>,
+    /// `[S, 2]`; then the batch is 1.
+    segments: Option<View>,
     gate: Option<(View, Activation)>,
     norms: Option<(HeadNorm, HeadNorm)>,
     rotation: Option<BatchedRotation>,
@@ -142,6 +146,7 @@ fn operands(
     let k = lowering.input(node, slot::K)?;
     let v = lowering.input(node, slot::V)?;
     let mask = lowering.optional_input(node, slot::MASK)?;
+    let segments = lowering.optional_input(node, slot::SEGMENTS)?;
     let past_k = lowering.optional_input(node, slot::PAST_K)?;
     let past = past_k.as_ref().map_or_else(|| Dim::constant(0), |view| view.shape[2].clone());
     let mask = mask.map(|mask| {
@@ -157,7 +162,7 @@ fn operands(
     };
     let output = lowering.output(node, 0)?;
     let output = lowering.place(output)?;
-    Ok(Operands { q, k, v, mask, gate, norms, rotation, caches, past, output })
+    Ok(Operands { q, k, v, mask, segments, gate, norms, rotation, caches, past, output })
 }
 
 /// The cache that the new rows are appended to, `[B, Hkv, T, D]`. A state is its own cache; otherwise the new one is a
@@ -247,6 +252,13 @@ fn one_batch(
     prepare(lowering, parts, rotation)?;
 
     let scale = attrs.scale.0;
+    let segments = operands.segments.clone();
+    if segments.is_some() || (operands.caches.is_none() && mask.is_none() && !attrs.causal) {
+        let params = AttentionSegmentsParams { query, key, value, segments, scale, gate, output };
+        let kernel = attention_segments::kernel(lowering.symbols(), &params)?;
+        lowering.launch(kernel);
+        return Ok(());
+    }
     if query.shape[0].is(1) {
         let heads = query.shape[1].as_usize().unwrap_or(0);
         let width = value.shape[2].as_usize().unwrap_or(0);

@@ -1,5 +1,7 @@
 //! Grouped-query attention with its fused steps.
 
+use std::ops::Range;
+
 use super::eval::{Args, Result};
 use super::host::Data;
 use super::index;
@@ -19,6 +21,10 @@ pub(super) fn attention(attrs: &AttentionAttrs, args: Args<'_>) -> Result<Vec<Da
     let values = Cache { kv_heads, past, new, width: v_width }
         .extend(past_values(args, slot::PAST_V, past)?, args.floats(slot::V)?);
     let bias = mask_bias(args, &[batch, heads, sequence, total])?;
+    let segments = match args.get(slot::SEGMENTS) {
+        Some(_) => Some(args.ints(slot::SEGMENTS)?),
+        None => None,
+    };
 
     let group = heads / kv_heads.max(1);
     let mut out = Vec::with_capacity(batch * sequence * heads * v_width);
@@ -27,8 +33,13 @@ pub(super) fn attention(attrs: &AttentionAttrs, args: Args<'_>) -> Result<Vec<Da
             for head in 0..heads {
                 let query = &q[((b * sequence + i) * heads + head) * width..][..width];
                 let lane = (b * kv_heads + head / group) * total;
-                let visible = if attrs.causal { total.min(i + past + 1) } else { total };
-                let scores: Vec<f64> = (0..visible)
+                let visible = match segments {
+                    Some(segments) => segment(segments, i, total),
+                    None if attrs.causal => 0..total.min(i + past + 1),
+                    None => 0..total,
+                };
+                let first = visible.start;
+                let scores: Vec<f64> = visible
                     .map(|j| {
                         let key = &keys[(lane + j) * width..][..width];
                         let dot: f64 =
@@ -41,7 +52,7 @@ pub(super) fn attention(attrs: &AttentionAttrs, args: Args<'_>) -> Result<Vec<Da
                     .collect();
                 let mut mixed = vec![0.0f64; v_width];
                 for (j, weight) in softmax(&scores).into_iter().enumerate() {
-                    let value = &values[(lane + j) * v_width..][..v_width];
+                    let value = &values[(lane + first + j) * v_width..][..v_width];
                     for (sum, v) in mixed.iter_mut().zip(value) {
                         *sum += weight * f64::from(*v);
                     }
@@ -60,6 +71,13 @@ pub(super) fn attention(attrs: &AttentionAttrs, args: Args<'_>) -> Result<Vec<Da
         results.extend([Data::F32(keys), Data::F32(values)]);
     }
     Ok(results)
+}
+
+/// The keys that query `i` sees, of `total`.
+fn segment(segments: &[i64], i: usize, total: usize) -> Range<usize> {
+    let clamp = |at: usize| usize::try_from(segments[at].max(0)).map_or(total, |value| value.min(total));
+    let (start, end) = (clamp(2 * i), clamp(2 * i + 1));
+    start..end.max(start)
 }
 
 /// The sizes of a rank-4 input.

@@ -60,6 +60,16 @@ impl Builder {
         self.apply(Op::Expand { shape }, &[row])
     }
 
+    /// Segments `[tokens,2]`: position s sees the positions from s - 1 to s + 1, as far as there are any.
+    fn segments(&mut self) -> Option<ValueId> {
+        let mut columns = Vec::new();
+        for start in [-1, 2] {
+            let row = self.apply(Op::Range { start: Dim::constant(start), step: 1, len: tokens() }, &[])?;
+            columns.push(self.apply(Op::Reshape { shape: vec![tokens(), Dim::constant(1)] }, &[row])?);
+        }
+        self.apply(Op::Concat { axis: 1 }, &columns)
+    }
+
     pub(super) fn rope(&mut self) -> Option<ValueId> {
         let x = self.heads(2, 6)?;
         let interleaved = self.rng.one_in(2);
@@ -107,6 +117,10 @@ impl Builder {
             inputs[attention::PAST_K] = Some(self.past("key", shape(width))?);
             inputs[attention::PAST_V] = Some(self.past("value", shape(v_width))?);
         }
+        let segmented = !with_state && self.rng.one_in(2);
+        if segmented {
+            inputs[attention::SEGMENTS] = Some(self.segments()?);
+        }
         let qk_norm = self.rng.one_in(2).then_some(Real(1e-6));
         if qk_norm.is_some() {
             inputs[attention::Q_NORM] = Some(self.constant(&[width], 1.0)?);
@@ -123,8 +137,8 @@ impl Builder {
         if gate.is_some() {
             inputs[attention::GATE] = Some(self.heads(heads, v_width)?);
         }
-        let attrs =
-            AttentionAttrs { scale: Real(0.4), causal: true, present: with_state, qk_norm, rope, gate };
+        let (scale, causal) = (Real(0.4), !segmented);
+        let attrs = AttentionAttrs { scale, causal, present: with_state, qk_norm, rope, gate };
         let outputs = self.node(Op::Attention(Box::new(attrs)), &inputs)?;
         if let [_, keys, values] = outputs.as_slice() {
             self.state(StateKind::KvCache, inputs[attention::PAST_K]?, *keys);

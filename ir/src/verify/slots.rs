@@ -78,6 +78,7 @@ fn attention_slots(attrs: &AttentionAttrs) -> Vec<Slot> {
     slots[attention::PAST_K] = Optional;
     slots[attention::PAST_V] = Optional;
     slots[attention::MASK] = Optional;
+    slots[attention::SEGMENTS] = Optional;
     for slot in [attention::Q_NORM, attention::K_NORM] {
         slots[slot] = when(attrs.qk_norm.is_some());
     }

@@ -1,6 +1,6 @@
-use qwenc_ir::interp::HostTensor;
+use qwenc_ir::interp::{HostTensor, eval_op};
 use qwenc_ir::op::{Activation, AttentionAttrs, Real, RopeAttrs, RopeSource, attention as slot};
-use qwenc_ir::{BinaryOp, Expr, Op, UnaryOp};
+use qwenc_ir::{BinaryOp, Bindings, Expr, Op, UnaryOp};
 
 use crate::util::{assert_close, b, cut, eval, eval_all, f, i, join, noise};
 
@@ -82,6 +82,34 @@ fn equals_the_definition_with_and_without_masks() {
     let masked = eval_all(&op(&plain(false)), &[Some(&q), Some(&k), Some(&v), None, None, Some(&padding)]);
     let added = |bt: usize, _, _, j: usize| if bt == 1 && j < 2 { f32::NEG_INFINITY } else { 0.0 };
     assert_close(&masked[0], &by_hand(&q, &k, &v, added), 1e-6);
+}
+
+#[test]
+fn segments_are_the_mask_of_their_ranges() {
+    let (rows, total) = (5, 9);
+    let one = |x: HostTensor, length: usize| cut(&cut(&x, 0, 0..1), 1, 0..length);
+    let [q, k, v] = qkv(31, total);
+    let (q, k, v) = (one(q, rows), one(k, total), one(v, total));
+    // Whole, inside, empty, reversed, and beyond both ends.
+    let ranges = [(0, 9), (2, 5), (4, 4), (6, 3), (-3, 20)];
+    let segments = i(&[rows, 2], &ranges.iter().flat_map(|(start, end)| [*start, *end]).collect::<Vec<_>>());
+    let attrs = AttentionAttrs { present: false, ..plain(false) };
+    let mut inputs = vec![None; slot::COUNT];
+    (inputs[slot::Q], inputs[slot::K], inputs[slot::V]) = (Some(&q), Some(&k), Some(&v));
+    let mut masked = inputs.clone();
+    inputs[slot::SEGMENTS] = Some(&segments);
+    let seen = ranges.iter().flat_map(|(start, end)| (0..9i64).map(move |j| (*start..*end).contains(&j)));
+    let mask = b(&[rows, total], &seen.collect::<Vec<_>>());
+    masked[slot::MASK] = Some(&mask);
+    let out = eval_all(&op(&attrs), &inputs);
+    assert_close(&out[0], &eval_all(&op(&attrs), &masked)[0], 0.0);
+    assert!(out[0].as_f32().unwrap().iter().any(|x| *x != 0.0));
+
+    for attrs in [plain(false), AttentionAttrs { causal: true, ..attrs.clone() }] {
+        assert!(eval_op(&op(&attrs), &inputs, &Bindings::new()).is_err(), "{attrs:?}");
+    }
+    inputs[slot::MASK] = Some(&mask);
+    assert!(eval_op(&op(&attrs), &inputs, &Bindings::new()).is_err());
 }
 
 #[test]
