@@ -14,6 +14,7 @@ use qwenc::model::entries::DecoderSizes;
 use qwenc::onnx::proto::ModelProto;
 use qwenc::pipeline::{CompileOptions, Silent, compile};
 use qwenc_golden::GoldenFile;
+use qwenc_runtime::bundle::{Bundle, Folder};
 use qwenc_runtime::format::Command;
 use qwenc_runtime::gpu::probe::test_gpus;
 
@@ -239,7 +240,11 @@ fn a_bundle_can_test_itself() {
     let with = verify();
     assert!(with.status.success(), "{}", String::from_utf8_lossy(&with.stderr));
     assert_eq!(
-        std::fs::read(out.join("model/tokenizer.json")).unwrap(),
-        std::fs::read(model("genai").join("tokenizer.json")).unwrap()
+        std::fs::read(out.join("model/chat_template.jinja")).unwrap(),
+        std::fs::read(model("genai").join("chat_template.jinja")).unwrap()
     );
+    // The tokenizer is not carried along but compiled.
+    assert!(!out.join("model/tokenizer.json").exists());
+    let bundle = Bundle::open(Folder::new(&out).unwrap()).unwrap();
+    assert_eq!(bundle.tokenizer().unwrap().unwrap().token_to_id("<|im_end|>"), Some(502));
 }

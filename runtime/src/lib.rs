@@ -12,4 +12,5 @@ pub mod format;
 pub mod gpu;
 pub mod printable;
 pub mod session;
+pub mod tokenizer;
 pub mod vision;

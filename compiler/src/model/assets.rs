@@ -1,4 +1,5 @@
-//! Files beside a model that a bundle carries along as they are: tokenizer, templates, settings.
+//! Files beside a model that a bundle carries along as they are: templates and settings. (Its tokenizer is compiled:
+//! [`crate::tokenizer`].)
 
 use std::fs::File;
 use std::io::Read;
@@ -7,10 +8,9 @@ use std::path::Path;
 use crate::contain::{self, Refusal};
 
 /// Names that are taken along, in the bundle's folder `model/`.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 6] = [
     "config.json",
     "generation_config.json",
-    "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
     "preprocessor_config.json",
@@ -44,14 +44,21 @@ pub struct AssetError {
 pub fn read(root: &Path) -> Result<Vec<Asset>, AssetError> {
     let mut out = Vec::new();
     for name in NAMES {
-        let path = root.join(name);
-        match contain::open(root, name) {
-            Ok(file) => out.push(Asset { path: format!("model/{name}"), bytes: content(&path, &file)? }),
-            Err(Refusal::Missing(_)) => {}
-            Err(refusal) => return Err(error(&path, refusal.to_string())),
+        if let Some(bytes) = read_beside(root, name)? {
+            out.push(Asset { path: format!("model/{name}"), bytes });
         }
     }
     Ok(out)
+}
+
+/// The content of a file of a model's folder, under the same rules; `None` when there is none.
+pub fn read_beside(root: &Path, name: &str) -> Result<Option<Vec<u8>>, AssetError> {
+    let path = root.join(name);
+    match contain::open(root, name) {
+        Ok(file) => content(&path, &file).map(Some),
+        Err(Refusal::Missing(_)) => Ok(None),
+        Err(refusal) => Err(error(&path, refusal.to_string())),
+    }
 }
 
 /// The content of a plain file of bounded size that the user named; `None` when there is none.
@@ -91,10 +98,10 @@ mod tests {
     #[test]
     fn known_files_come_along_and_links_do_not() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
+        std::fs::write(dir.path().join("chat_template.jinja"), "{}").unwrap();
         std::fs::write(dir.path().join("secrets.txt"), "x").unwrap();
         let assets = read(dir.path()).unwrap();
-        assert_eq!(assets, [Asset { path: "model/tokenizer.json".into(), bytes: b"{}".to_vec() }]);
+        assert_eq!(assets, [Asset { path: "model/chat_template.jinja".into(), bytes: b"{}".to_vec() }]);
         #[cfg(unix)]
         {
             std::os::unix::fs::symlink("/etc/hostname", dir.path().join("config.json")).unwrap();

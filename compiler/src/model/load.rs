@@ -15,6 +15,7 @@ use super::{rope_tables, single};
 use crate::error::CompileError;
 use crate::onnx::{ImportOptions, Model, import};
 use crate::passes::tabulate_rope;
+use crate::tokenizer;
 
 /// A model as one graph.
 #[derive(Clone, Debug)]
@@ -82,21 +83,21 @@ pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Loaded, Compile
             let notes = restored.iter().map(|name| {
                 format!("`{name}` holds rotation angles that the exporter has quantized; they are computed exactly instead")
             });
-            let notes = notes.collect();
+            let mut notes: Vec<String> = notes.collect();
             tabulate_rope(&mut graph, options.sizes.max_context).map_err(|cause| CompileError::Decoder {
                 file: decoder.clone(),
                 cause: DecoderError::Angles(cause.to_string()),
             })?;
             let name = config.model_type.clone().unwrap_or_else(|| "decoder".to_string());
-            Ok(Loaded {
-                graph,
-                config,
-                is_decoder: true,
-                symbols: Symbols::default(),
-                name,
-                assets: assets::read(root)?,
-                notes,
-            })
+            let mut assets = assets::read(root)?;
+            match tokenizer::compile(root)? {
+                tokenizer::Outcome::Table(table) => assets.push(table),
+                tokenizer::Outcome::None => {}
+                tokenizer::Outcome::Unsupported(error) => {
+                    notes.push(format!("the bundle has no tokenizer, and generates no text: {error}"))
+                }
+            }
+            Ok(Loaded { graph, config, is_decoder: true, symbols: Symbols::default(), name, assets, notes })
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Why a bundle cannot be opened.
 
 use crate::format::{BufferId, FormatError};
+use crate::tokenizer::TableError;
 
 /// A bundle cannot be opened. Every variant names the file.
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +9,9 @@ pub enum BundleError {
     /// The manifest or the schedule is not valid.
     #[error(transparent)]
     Format(FormatError),
+    /// The tokenizer's table is not valid.
+    #[error(transparent)]
+    Tokenizer(#[from] TableError),
     /// There is no such folder.
     #[error("{folder}: not a folder that can be read: {message}; give the folder that `qwenc compile` wrote")]
     Folder {

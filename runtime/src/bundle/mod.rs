@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use crate::format::{
     BufferId, FileFacts, FormatError, MANIFEST_FILE, Manifest, SCHEDULE_FILE, Schedule, WeightPart, validate,
 };
+use crate::tokenizer::{MAX_TABLE_BYTES, TOKENIZER_FILE, Tokenizer};
 use source::{open_exact, read_bounded};
 
 /// Most bytes of a manifest that are read.
@@ -141,6 +142,17 @@ impl Bundle {
     pub fn file(&self, path: &str, max: u64) -> Result<Vec<u8>, BundleError> {
         let facts = listed(&self.manifest, path)?;
         read_bounded(&*self.source, path, Some(facts.bytes), max)
+    }
+
+    /// The tokenizer, when the bundle carries one.
+    ///
+    /// # Errors
+    /// [`BundleError`] when its table cannot be read or is not valid.
+    pub fn tokenizer(&self) -> Result<Option<Tokenizer>, BundleError> {
+        if self.manifest.file(TOKENIZER_FILE).is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Tokenizer::from_bytes(&self.file(TOKENIZER_FILE, MAX_TABLE_BYTES)?)?))
     }
 
     /// Calls `take` with every part of every weight: the buffer, the first byte in it, and the bytes. Parts come shard by
