@@ -99,6 +99,24 @@ pub enum GoldenError {
         /// The file.
         file: String,
     },
+    /// A picture of the golden run cannot be given to the model.
+    #[error("{file}: {message}")]
+    Image {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Pictures that no token of the run stands for.
+    #[error("{file}: {unused} of {images} images have no image tokens in the run")]
+    UnusedImages {
+        /// The file.
+        file: String,
+        /// Images of the run.
+        images: usize,
+        /// Those left at the end.
+        unused: usize,
+    },
     /// The golden run is of a model with another vocabulary.
     #[error(
         "{file}: rows of logits have {golden} values, the bundle's vocabulary has {bundle}; this is another model"

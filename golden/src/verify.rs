@@ -1,13 +1,15 @@
 //! Feeding a golden run through a session, and comparing.
 
 use qwenc_runtime::engine::Backend;
-use qwenc_runtime::session::{Positions, Session};
+use qwenc_runtime::image::Preprocessor;
+use qwenc_runtime::session::{Picture, Session};
 
 use crate::compare::{Difference, compare};
+use crate::pictures::{OwnedPicture, pictures, pictures_of};
 use crate::{GoldenError, GoldenFile, PositionReport, Report};
 
 /// What passes. The default takes the golden file's own thresholds, and wants the largest logit to agree.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct VerifyOptions {
     /// Instead of the file's smallest cosine.
     pub min_cosine: Option<f64>,
@@ -15,6 +17,8 @@ pub struct VerifyOptions {
     pub max_abs: Option<f64>,
     /// Only report whether the largest logit agrees; for quantized weights, where near ties may go either way.
     pub ignore_argmax: bool,
+    /// What makes patches of the run's pictures: the bundle's image processor. A run with patches needs none.
+    pub preprocessor: Option<Preprocessor>,
 }
 
 /// Resets the session, feeds the golden run call by call, and compares every wanted row of logits.
@@ -27,9 +31,13 @@ pub fn verify<B: Backend>(
     options: &VerifyOptions,
 ) -> Result<Report, GoldenError> {
     let file = || golden.name().to_owned();
-    if !golden.images().is_empty() {
-        return Err(GoldenError::NoVision { file: file() });
-    }
+    let facts = session.vision().cloned();
+    let pictures = match &facts {
+        None if golden.images().is_empty() => Vec::new(),
+        None => return Err(GoldenError::NoVision { file: file() }),
+        Some(facts) => pictures(golden, facts, options.preprocessor.as_ref())?,
+    };
+    let mut unseen = pictures.as_slice();
     let bundle = session.facts().vocab_size;
     if usize::try_from(bundle) != Ok(golden.vocabulary()) {
         return Err(GoldenError::Vocabulary { file: file(), golden: golden.vocabulary(), bundle });
@@ -58,13 +66,24 @@ pub fn verify<B: Backend>(
         let end = start.saturating_add(*tokens);
         let ids = golden.ids().get(start..end).unwrap_or_default();
         let wanted = wanted_rows(golden, start, end);
-        let found = session.feed(ids, Positions::Text, &wanted).map_err(fail(call))?;
+        let seen = match &facts {
+            Some(facts) => pictures_of(ids, unseen, facts),
+            None => 0,
+        };
+        let (now, later) = unseen.split_at_checked(seen).unwrap_or((unseen, &[]));
+        unseen = later;
+        let now: Vec<Picture<'_>> = now.iter().map(OwnedPicture::as_picture).collect();
+        let found = session.feed_pictures(ids, &now, &wanted).map_err(fail(call))?;
         for (row, logits) in wanted.iter().zip(&found) {
             let at = start + row;
             let expected = golden.rows().enumerate().filter(|(_, (position, _))| *position == at);
             rows.extend(expected.map(|(order, (_, row))| (order, judge(&report, at, compare(logits, row)))));
         }
         start = end;
+    }
+    if !unseen.is_empty() {
+        let (images, unused) = (pictures.len(), unseen.len());
+        return Err(GoldenError::UnusedImages { file: file(), images, unused });
     }
     rows.sort_by_key(|(order, _)| *order);
     report.positions = rows.into_iter().map(|(_, row)| row).collect();

@@ -6,6 +6,7 @@ pub mod config;
 pub mod decoder;
 pub mod entries;
 pub mod files;
+pub mod image_merge;
 pub mod load;
 pub mod rope_tables;
 mod single;

@@ -1,6 +1,7 @@
 //! Why a session cannot go on.
 
 use crate::engine::EngineError;
+use crate::vision::VisionError;
 
 /// A session cannot start, or cannot take a call.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +12,12 @@ pub enum SessionError {
     /// The bundle is not that of a decoder.
     #[error("the bundle is not that of a text decoder: {0}; `qwenc run` replays any entry point")]
     NotADecoder(String),
+    /// Pictures for a bundle without a vision encoder.
+    #[error("the bundle takes no pictures: it was compiled without a vision encoder")]
+    NoVision,
+    /// Tokens, grids and values of pictures that disagree.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
     /// A call without tokens.
     #[error("there are no tokens to feed")]
     NoTokens,

@@ -1,20 +1,26 @@
 //! Checks that a bundle has the entry points of a decoder, once, so that feeding it need not.
 
-use super::{DECODE, HEAD, INPUT_IDS, LOGITS, POSITION_IDS, PREFILL, SessionError};
+use super::{
+    DECODE, HEAD, IMAGE_FEATURES, IMAGE_ROWS, INPUT_IDS, LOGITS, PATCH_POSITIONS, PIXEL_VALUES, POSITION_IDS,
+    POSITION_INDEX, POSITION_WEIGHT, PREFILL, SEGMENTS, SessionError, VISION,
+};
 use crate::engine::{Backend, Engine};
-use crate::format::{Bounds, DType, DecoderFacts, Expr, TensorSlot, bounds};
+use crate::format::{Bounds, DType, DecoderFacts, Expr, TensorSlot, VisionFacts, bounds};
 
 /// What a session knows of the entry points.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     /// Axes of position ids; 0 when the model takes none.
     pub(super) axes: usize,
+    /// Entry point `prefill` takes feature rows of pictures.
+    pub(super) images: bool,
 }
 
 pub(super) fn check<B: Backend>(engine: &Engine<B>) -> Result<(DecoderFacts, Layout), SessionError> {
     let not = |message: String| SessionError::NotADecoder(message);
     let facts = engine.manifest().model.decoder.clone();
     let facts = facts.ok_or_else(|| not("its manifest has no decoder".to_owned()))?;
+    let vision = engine.manifest().model.vision.clone();
     let bounds = bounds(engine.schedule());
     check_symbols(engine, PREFILL, &["past", "tokens"])?;
     check_symbols(engine, DECODE, &["past", "tokens"])?;
@@ -22,8 +28,14 @@ pub(super) fn check<B: Backend>(engine: &Engine<B>) -> Result<(DecoderFacts, Lay
     let mut axes = Vec::new();
     for (entry, tokens) in [(PREFILL, facts.prefill_chunk), (DECODE, 1)] {
         let inputs = &engine.entry(entry)?.inputs;
-        if let Some(name) = inputs.keys().find(|name| ![INPUT_IDS, POSITION_IDS].contains(&name.as_str())) {
+        let rows = vision.is_some() && entry == PREFILL;
+        let known = |name: &str| [INPUT_IDS, POSITION_IDS].contains(&name) || (rows && name == IMAGE_ROWS);
+        if let Some(name) = inputs.keys().find(|name| !known(name)) {
             return Err(not(format!("entry point `{entry}` takes an input `{name}`")));
+        }
+        if rows {
+            let slot = engine.input(entry, IMAGE_ROWS)?;
+            expect(entry, IMAGE_ROWS, slot, DType::I32, tokens.into(), &bounds)?;
         }
         let ids = engine.input(entry, INPUT_IDS)?;
         expect(entry, INPUT_IDS, ids, DType::I32, tokens.into(), &bounds)?;
@@ -41,12 +53,48 @@ pub(super) fn check<B: Backend>(engine: &Engine<B>) -> Result<(DecoderFacts, Lay
         let logits = engine.output(entry, LOGITS)?;
         expect(entry, LOGITS, logits, DType::F32, facts.vocab_size.into(), &bounds)?;
     }
+    if let Some(vision) = &vision {
+        check_vision(engine, vision, &bounds)?;
+        if axes.first() != Some(&3) {
+            return Err(not(format!("a model with pictures takes `{POSITION_IDS}` of 3 axes")));
+        }
+    }
     match axes.as_slice() {
         [prefill, decode] if prefill == decode => {
-            Ok((facts, Layout { axes: usize::try_from(*prefill).unwrap_or_default() }))
+            let axes = usize::try_from(*prefill).unwrap_or_default();
+            Ok((facts, Layout { axes, images: vision.is_some() }))
         }
         _ => Err(not(format!("`{PREFILL}` and `{DECODE}` disagree on the axes of `{POSITION_IDS}`"))),
     }
+}
+
+/// Entry point `vision`: pixels in, feature rows out, and tables that the runtime knows.
+fn check_vision<B: Backend>(
+    engine: &Engine<B>,
+    facts: &VisionFacts,
+    bounds: &Bounds,
+) -> Result<(), SessionError> {
+    check_symbols(engine, VISION, &["image_tokens", "patches"])?;
+    let patches = i64::from(facts.max_patches);
+    let expected = [
+        (PIXEL_VALUES, DType::F32, i64::from(facts.patch_values)),
+        (POSITION_INDEX, DType::I32, 4),
+        (POSITION_WEIGHT, DType::F32, 4),
+        (PATCH_POSITIONS, DType::I32, 2),
+        (SEGMENTS, DType::I32, 2),
+    ];
+    engine.input(VISION, PIXEL_VALUES)?;
+    for (name, slot) in &engine.entry(VISION)?.inputs {
+        let Some((_, dtype, per_patch)) = expected.iter().find(|(known, ..)| known == name) else {
+            let message = format!("entry point `{VISION}` takes an input `{name}`");
+            return Err(SessionError::NotADecoder(message));
+        };
+        expect(VISION, name, slot, *dtype, patches.saturating_mul(*per_patch), bounds)?;
+    }
+    let block = i64::from(facts.merge_size).pow(2).max(1);
+    let features = (patches / block).saturating_mul(facts.feature_size.into());
+    let slot = engine.output(VISION, IMAGE_FEATURES)?;
+    expect(VISION, IMAGE_FEATURES, slot, DType::F32, features, bounds)
 }
 
 fn check_symbols<B: Backend>(engine: &Engine<B>, entry: &str, known: &[&str]) -> Result<(), SessionError> {

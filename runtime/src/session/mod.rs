@@ -2,21 +2,28 @@
 //!
 //! A decoder has three entry points over shared weights. `prefill` takes a chunk of tokens, updates the states, and
 //! leaves the chunk's hidden states on the GPU; `head` turns one row of them into logits; `decode` does both for a single
-//! token. The session cuts prompts into chunks, counts positions, and refuses what does not fit the context.
+//! token. The session cuts prompts into chunks, counts positions, and refuses what does not fit the context. A bundle with
+//! a vision encoder has a fourth, `vision`, which leaves feature rows of pictures for `prefill`.
 
 mod error;
+mod images;
 mod layout;
 #[cfg(feature = "native")]
 mod native;
 mod snapshot;
 
 pub use error::SessionError;
+pub use images::{
+    IMAGE_FEATURES, IMAGE_ROWS, PATCH_POSITIONS, PIXEL_VALUES, POSITION_INDEX, POSITION_WEIGHT, Picture,
+    SEGMENTS, VISION,
+};
 
 use std::ops::Range;
 
 use crate::engine::{Backend, Engine};
 use crate::format::DecoderFacts;
 use layout::Layout;
+use snapshot::Snapshot;
 
 /// Entry point that takes a chunk of tokens.
 pub const PREFILL: &str = "prefill";
@@ -34,7 +41,8 @@ pub const LOGITS: &str = "logits";
 /// Positions for rotary embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Positions<'a> {
-    /// Plain text: token `i` of the call is at position `past + i` on every axis.
+    /// Plain text: token `i` of the call is at position `past + rope_delta + i` on every axis
+    /// ([`Session::rope_delta`]; 0 without pictures).
     Text,
     /// One position per axis and token, axis-major: `[axes, tokens]` of the whole call.
     Explicit(&'a [i32]),
@@ -47,8 +55,18 @@ pub struct Session<B: Backend> {
     facts: DecoderFacts,
     layout: Layout,
     past: u32,
+    rope_delta: i32,
     last: Option<Last>,
-    snapshot: Option<u32>,
+    snapshot: Option<Snapshot>,
+}
+
+/// What one call feeds.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    ids: &'a [i32],
+    positions: Positions<'a>,
+    /// The feature row of each token, or -1; empty when no token has one.
+    rows: &'a [i32],
 }
 
 /// What the GPU holds of the last replay.
@@ -68,7 +86,7 @@ impl<B: Backend> Session<B> {
     pub fn new(engine: Engine<B>) -> Result<Self, SessionError> {
         let (facts, layout) = layout::check(&engine)?;
         engine.reset_states()?;
-        Ok(Self { engine, facts, layout, past: 0, last: None, snapshot: None })
+        Ok(Self { engine, facts, layout, past: 0, rope_delta: 0, last: None, snapshot: None })
     }
 
     /// The engine below.
@@ -115,6 +133,7 @@ impl<B: Backend> Session<B> {
         self.snapshot = None;
         self.engine.reset_states()?;
         self.past = 0;
+        self.rope_delta = 0;
         self.last = None;
         Ok(())
     }
@@ -126,8 +145,8 @@ impl<B: Backend> Session<B> {
     /// is fed; [`SessionError::Engine`] when the GPU fails, after which only [`Session::reset`] makes sense.
     pub fn prefill(&mut self, ids: &[i32], positions: Positions<'_>) -> Result<(), SessionError> {
         self.check_call(ids, positions)?;
-        for piece in self.pieces(ids.len()) {
-            self.prefill_chunk(ids, positions, piece)?;
+        for piece in self.pieces(0..ids.len()) {
+            self.prefill_chunk(Call { ids, positions, rows: &[] }, piece)?;
         }
         Ok(())
     }
@@ -147,7 +166,7 @@ impl<B: Backend> Session<B> {
     pub fn decode_at(&mut self, id: i32, positions: Positions<'_>) -> Result<(), SessionError> {
         let ids = [id];
         self.check_call(&ids, positions)?;
-        self.write_call(DECODE, &ids, positions, 0..1)?;
+        self.write_call(DECODE, Call { ids: &ids, positions, rows: &[] }, 0..1)?;
         let past = self.past;
         self.replay(DECODE, &|name| match name {
             "past" => Some(past),
@@ -191,11 +210,7 @@ impl<B: Backend> Session<B> {
         positions: Positions<'_>,
         wanted: &[usize],
     ) -> Result<Vec<Vec<f32>>, SessionError> {
-        self.check_call(ids, positions)?;
-        let ascending = wanted.windows(2).all(|pair| pair.first() < pair.last());
-        if let Some(row) = wanted.last().filter(|row| !ascending || **row >= ids.len()) {
-            return Err(SessionError::NoSuchRow { row: count(*row), rows: count(ids.len()) });
-        }
+        self.check_wanted(ids, positions, wanted)?;
         if let [id] = ids {
             self.decode_at(*id, positions)?;
             return match wanted {
@@ -204,8 +219,8 @@ impl<B: Backend> Session<B> {
             };
         }
         let mut logits = Vec::with_capacity(wanted.len());
-        for piece in self.pieces(ids.len()) {
-            self.prefill_chunk(ids, positions, piece.clone())?;
+        for piece in self.pieces(0..ids.len()) {
+            self.prefill_chunk(Call { ids, positions, rows: &[] }, piece.clone())?;
             for row in wanted.iter().filter(|row| piece.contains(row)) {
                 logits.push(self.logits_async(count(row - piece.start)).await?);
             }
@@ -213,19 +228,23 @@ impl<B: Backend> Session<B> {
         Ok(logits)
     }
 
-    fn pieces(&self, tokens: usize) -> Vec<Range<usize>> {
+    /// Cuts tokens of a call into chunks.
+    fn pieces(&self, tokens: Range<usize>) -> Vec<Range<usize>> {
         let chunk = usize::try_from(self.facts.prefill_chunk).unwrap_or(usize::MAX).max(1);
-        (0..tokens).step_by(chunk).map(|start| start..tokens.min(start.saturating_add(chunk))).collect()
+        let end = tokens.end;
+        tokens.step_by(chunk).map(|start| start..end.min(start.saturating_add(chunk))).collect()
     }
 
-    fn prefill_chunk(
-        &mut self,
-        ids: &[i32],
-        positions: Positions<'_>,
-        piece: Range<usize>,
-    ) -> Result<(), SessionError> {
+    fn prefill_chunk(&mut self, call: Call<'_>, piece: Range<usize>) -> Result<(), SessionError> {
         let tokens = count(piece.len());
-        self.write_call(PREFILL, ids, positions, piece)?;
+        if self.layout.images {
+            let rows = match call.rows.get(piece.clone()) {
+                Some(rows) => rows.to_vec(),
+                None => vec![-1; piece.len()],
+            };
+            self.engine.write_input(PREFILL, IMAGE_ROWS, bytemuck::cast_slice(&rows))?;
+        }
+        self.write_call(PREFILL, call, piece)?;
         let past = self.past;
         self.replay(PREFILL, &|name| match name {
             "past" => Some(past),
@@ -238,13 +257,8 @@ impl<B: Backend> Session<B> {
     }
 
     /// Writes ids and positions of a piece of a call; the session stands at the piece's first token.
-    fn write_call(
-        &self,
-        entry: &str,
-        ids: &[i32],
-        positions: Positions<'_>,
-        piece: Range<usize>,
-    ) -> Result<(), SessionError> {
+    fn write_call(&self, entry: &str, call: Call<'_>, piece: Range<usize>) -> Result<(), SessionError> {
+        let Call { ids, positions, .. } = call;
         let part = ids.get(piece.clone()).unwrap_or_default();
         self.engine.write_input(entry, INPUT_IDS, bytemuck::cast_slice(part))?;
         if self.layout.axes == 0 {
@@ -252,7 +266,7 @@ impl<B: Backend> Session<B> {
         }
         let per_axis: Vec<i32> = match positions {
             Positions::Text => {
-                let first = i32::try_from(self.past).unwrap_or(i32::MAX);
+                let first = i32::try_from(self.past).unwrap_or(i32::MAX).saturating_add(self.rope_delta);
                 let text = (first..).take(piece.len());
                 std::iter::repeat_n(text, self.layout.axes).flatten().collect()
             }
@@ -271,6 +285,21 @@ impl<B: Backend> Session<B> {
         let symbols: Vec<(&str, u32)> =
             names.iter().filter_map(|name| value(name).map(|value| (name.as_str(), value))).collect();
         Ok(self.engine.replay(entry, &symbols)?)
+    }
+
+    /// [`Session::check_call`], and that the wanted rows ascend within the call.
+    fn check_wanted(
+        &self,
+        ids: &[i32],
+        positions: Positions<'_>,
+        wanted: &[usize],
+    ) -> Result<(), SessionError> {
+        self.check_call(ids, positions)?;
+        let ascending = wanted.windows(2).all(|pair| pair.first() < pair.last());
+        match wanted.last().filter(|row| !ascending || **row >= ids.len()) {
+            Some(row) => Err(SessionError::NoSuchRow { row: count(*row), rows: count(ids.len()) }),
+            None => Ok(()),
+        }
     }
 
     fn check_call(&self, ids: &[i32], positions: Positions<'_>) -> Result<(), SessionError> {

@@ -1,6 +1,6 @@
 //! The session's reads, waiting on this thread.
 
-use super::{Positions, Session, SessionError};
+use super::{Picture, Positions, Session, SessionError};
 use crate::engine::Backend;
 
 impl<B: Backend> Session<B> {
@@ -23,5 +23,18 @@ impl<B: Backend> Session<B> {
         wanted: &[usize],
     ) -> Result<Vec<Vec<f32>>, SessionError> {
         pollster::block_on(self.feed_async(ids, positions, wanted))
+    }
+
+    /// [`Session::feed_pictures_async`], waiting on this thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn feed_pictures(
+        &mut self,
+        ids: &[i32],
+        pictures: &[Picture<'_>],
+        wanted: &[usize],
+    ) -> Result<Vec<Vec<f32>>, SessionError> {
+        pollster::block_on(self.feed_pictures_async(ids, pictures, wanted))
     }
 }

@@ -3,6 +3,13 @@
 use super::{Session, SessionError};
 use crate::engine::Backend;
 
+/// A remembered position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    past: u32,
+    rope_delta: i32,
+}
+
 impl<B: Backend> Session<B> {
     /// Remembers this position, in place of the one before. The states that steps overwrite are copied on the GPU; the
     /// first call allocates the memory for that.
@@ -12,7 +19,7 @@ impl<B: Backend> Session<B> {
     pub fn snapshot(&mut self) -> Result<(), SessionError> {
         self.snapshot = None;
         self.engine.save_states()?;
-        self.snapshot = Some(self.past);
+        self.snapshot = Some(Snapshot { past: self.past, rope_delta: self.rope_delta });
         Ok(())
     }
 
@@ -20,7 +27,7 @@ impl<B: Backend> Session<B> {
     /// another sequence.
     #[must_use]
     pub fn snapshot_past(&self) -> Option<u32> {
-        self.snapshot
+        self.snapshot.map(|snapshot| snapshot.past)
     }
 
     /// Goes back to the remembered position, which stays remembered. Tokens that were fed since are forgotten; there are no
@@ -29,9 +36,10 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// [`SessionError::NoSnapshot`] when no position is remembered; [`SessionError::Engine`] when the GPU fails.
     pub fn restore(&mut self) -> Result<(), SessionError> {
-        let past = self.snapshot.ok_or(SessionError::NoSnapshot)?;
+        let Snapshot { past, rope_delta } = self.snapshot.ok_or(SessionError::NoSnapshot)?;
         self.engine.restore_states()?;
         self.past = past;
+        self.rope_delta = rope_delta;
         self.last = None;
         Ok(())
     }

@@ -67,6 +67,16 @@ pub enum VisionError {
         /// Pictures given.
         images: usize,
     },
+    /// Another number of values than the patches of a picture have.
+    #[error("picture {image} has {found} values, its patches are {expected}")]
+    Values {
+        /// The picture, from 0.
+        image: usize,
+        /// Patches times the values of one.
+        expected: usize,
+        /// Values given.
+        found: usize,
+    },
     /// Positions beyond 31 bits.
     #[error("the prompt's positions go beyond 2147483647")]
     Positions,
