@@ -155,6 +155,12 @@ impl GoldenFile {
         self.positions.iter().copied().zip(self.logits.chunks_exact(self.vocabulary))
     }
 
+    /// Whether images are given as pixels, for which [`crate::verify`] needs an image processor.
+    #[must_use]
+    pub fn has_pixels(&self) -> bool {
+        self.images.iter().any(|image| matches!(image, Image::Rgb { .. }))
+    }
+
     /// Images of the run; empty for text.
     #[must_use]
     pub fn images(&self) -> &[Image] {

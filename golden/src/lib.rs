@@ -12,6 +12,7 @@
 mod compare;
 mod error;
 mod file;
+mod pictures;
 mod report;
 mod verify;
 

@@ -34,19 +34,24 @@ pub(crate) fn pictures(
                 let preprocessor = preprocessor.ok_or_else(|| {
                     fail("has pictures as pixels, and the bundle no preprocessor_config.json".to_owned())
                 })?;
-                let rgb = Rgb::new(*width, *height, bytes.clone()).map_err(|error| fail(error.to_string()))?;
+                let side = |side: usize| u32::try_from(side).unwrap_or(u32::MAX);
+                let rgb = Rgb::new(side(*width), side(*height), bytes.clone())
+                    .map_err(|error| fail(error.to_string()))?;
                 let patches = preprocessor.prepare(&rgb).map_err(|error| fail(error.to_string()))?;
                 out.push(OwnedPicture { grid: patches.grid, values: patches.values });
             }
             Image::Patches { values, width, grids } => {
                 if u32::try_from(*width) != Ok(facts.patch_values) {
                     let expected = facts.patch_values;
-                    return Err(fail(format!("has patches of {width} values, those of the bundle have {expected}")));
+                    return Err(fail(format!(
+                        "has patches of {width} values, those of the bundle have {expected}"
+                    )));
                 }
                 let mut rest = values.as_slice();
                 for [t, h, w] in grids {
                     let side = |side: i64| u32::try_from(side).unwrap_or(u32::MAX);
-                    let grid = Grid::new(side(*t), side(*h), side(*w)).map_err(|error| fail(error.to_string()))?;
+                    let grid =
+                        Grid::new(side(*t), side(*h), side(*w)).map_err(|error| fail(error.to_string()))?;
                     let count = usize::try_from(grid.patches()).unwrap_or(usize::MAX).saturating_mul(*width);
                     // The file's patches are as many as its grids say; see `GoldenFile`.
                     let (own, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));

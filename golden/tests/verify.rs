@@ -101,7 +101,12 @@ fn not_a_number_fails() {
         let report = check(&toy, &gpu, &golden(|_, _| ()), None);
         assert!(!report.passed && report.failures == 12, "{report}");
         assert!(report.worst_cosine.is_nan() && report.worst_max_abs.is_nan());
-        let options = VerifyOptions { ignore_argmax: true, min_cosine: Some(0.0), max_abs: Some(f64::MAX) };
+        let options = VerifyOptions {
+            ignore_argmax: true,
+            min_cosine: Some(0.0),
+            max_abs: Some(f64::MAX),
+            ..VerifyOptions::default()
+        };
         assert!(!verify(&mut session(&toy, &gpu), &golden(|_, _| ()), &options).unwrap().passed);
     }
 }

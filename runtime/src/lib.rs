@@ -10,6 +10,7 @@ pub mod engine;
 pub mod format;
 #[cfg(feature = "native")]
 pub mod gpu;
+pub mod image;
 pub mod printable;
 pub mod session;
 pub mod tokenizer;

@@ -38,10 +38,14 @@ pub(super) enum OpenError {
     Engine(#[from] EngineError),
 }
 
-/// Checks the bundle, then loads it. `poison` fills temporaries with NaN, so that a wrong schedule shows.
-pub(super) fn open(folder: &Path, device: &DeviceArgs, poison: bool) -> Result<Engine<Gpu>, OpenError> {
+/// Checks the bundle.
+pub(super) fn open_bundle(folder: &Path) -> Result<Bundle, OpenError> {
     let damaged = |cause| OpenError::Bundle { folder: folder.to_path_buf(), cause };
-    let bundle = Bundle::open(Folder::new(folder).map_err(damaged)?).map_err(damaged)?;
+    Bundle::open(Folder::new(folder).map_err(damaged)?).map_err(damaged)
+}
+
+/// Loads a bundle on a device. `poison` fills temporaries with NaN, so that a wrong schedule shows.
+pub(super) fn load(bundle: &Bundle, device: &DeviceArgs, poison: bool) -> Result<Engine<Gpu>, OpenError> {
     let requirements = &bundle.manifest().requirements;
     let options = GpuOptions {
         adapter: device.adapter.clone(),
@@ -50,5 +54,10 @@ pub(super) fn open(folder: &Path, device: &DeviceArgs, poison: bool) -> Result<E
     };
     let gpu = Gpu::open(&options)?;
     let load = LoadOptions { poison, ..LoadOptions::default() };
-    Ok(Engine::load_with(&bundle, gpu, load, &mut |_| ())?)
+    Ok(Engine::load_with(bundle, gpu, load, &mut |_| ())?)
+}
+
+/// Checks a bundle and loads it on a device.
+pub(super) fn open(folder: &Path, device: &DeviceArgs, poison: bool) -> Result<Engine<Gpu>, OpenError> {
+    load(&open_bundle(folder)?, device, poison)
 }

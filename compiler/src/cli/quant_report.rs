@@ -6,10 +6,11 @@ use std::path::Path;
 
 use miette::{IntoDiagnostic, WrapErr};
 use qwenc_golden::{GoldenFile, VerifyOptions, verify};
+use qwenc_runtime::image::Preprocessor;
 use qwenc_runtime::session::Session;
 use serde_json::{Value, json};
 
-use super::device::{DeviceArgs, OpenError, open};
+use super::device::{DeviceArgs, OpenError, load, open_bundle};
 use crate::quantize::WeightRecord;
 
 /// How many weights are shown, those with the largest error first.
@@ -40,7 +41,8 @@ impl<'a> QuantReport<'a> {
         device: &DeviceArgs,
     ) -> miette::Result<Self> {
         let Some(golden) = golden else { return Ok(Self { records, logits: Logits::NotAsked }) };
-        let engine = match open(bundle, device, true) {
+        let bundle = open_bundle(bundle)?;
+        let engine = match load(&bundle, device, true) {
             Ok(engine) => engine,
             Err(OpenError::Gpu(error)) => {
                 return Ok(Self { records, logits: Logits::NoDevice(error.to_string()) });
@@ -48,8 +50,12 @@ impl<'a> QuantReport<'a> {
             Err(error) => return Err(error.into()),
         };
         let golden = GoldenFile::read(golden).into_diagnostic()?;
+        let preprocessor = match golden.has_pixels() {
+            true => Some(Preprocessor::of_bundle(&bundle).into_diagnostic()?),
+            false => None,
+        };
         let mut session = Session::new(engine).into_diagnostic()?;
-        let options = VerifyOptions { ignore_argmax: true, ..VerifyOptions::default() };
+        let options = VerifyOptions { ignore_argmax: true, preprocessor, ..VerifyOptions::default() };
         let report = verify(&mut session, &golden, &options)
             .into_diagnostic()
             .wrap_err("measuring the change of the logits")?;

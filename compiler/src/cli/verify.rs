@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 use miette::{IntoDiagnostic, WrapErr};
 use qwenc_golden::{GoldenFile, VerifyOptions, verify};
+use qwenc_runtime::image::Preprocessor;
 use qwenc_runtime::session::Session;
 
-use super::device::{DeviceArgs, open};
+use super::device::{DeviceArgs, load, open_bundle};
 use super::out::say;
 use crate::pipeline::GOLDEN_FILE;
 
@@ -42,11 +43,25 @@ pub(super) fn execute(args: &VerifyArgs) -> miette::Result<ExitCode> {
             .wrap_err("the bundle carries no golden run: give one with --golden, or compile with --golden")?,
     };
     // Temporaries start as NaN: a result that depends on memory that nobody wrote must not pass by luck.
-    let engine = open(&args.bundle, &args.device, true)?;
+    let bundle = open_bundle(&args.bundle)?;
+    let preprocessor = if golden.has_pixels() {
+        Some(
+            Preprocessor::of_bundle(&bundle)
+                .into_diagnostic()
+                .wrap_err("the golden run has images as pixels")?,
+        )
+    } else {
+        None
+    };
+    let engine = load(&bundle, &args.device, true)?;
     let adapter = engine.backend().adapter().name.clone();
     let mut session = Session::new(engine).into_diagnostic()?;
-    let options =
-        VerifyOptions { min_cosine: args.min_cosine, max_abs: args.max_abs, ..VerifyOptions::default() };
+    let options = VerifyOptions {
+        min_cosine: args.min_cosine,
+        max_abs: args.max_abs,
+        preprocessor,
+        ..VerifyOptions::default()
+    };
     let report = verify(&mut session, &golden, &options)
         .into_diagnostic()
         .wrap_err_with(|| format!("verifying {} on {adapter}", args.bundle.display()))?;

@@ -13,4 +13,5 @@ mod tables;
 pub use error::VisionError;
 pub use grid::Grid;
 pub use positions::{RopeIndex, rope_index};
+pub(crate) use tables::merge_order;
 pub use tables::{VisionTables, tables};

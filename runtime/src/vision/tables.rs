@@ -111,13 +111,12 @@ fn at<T: Copy>(values: &[T], index: u32) -> Option<T> {
 }
 
 /// Sides are at most 2^20, which an `f32` holds exactly.
-#[allow(clippy::cast_precision_loss)]
 fn exact(value: u32) -> f32 {
     value as f32
 }
 
 /// A floored, non-negative number below the side of the position table.
-#[allow(clippy::cast_possible_truncation)]
+#[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
 fn to_index(value: f32) -> i32 {
     value as i32
 }
