@@ -1,6 +1,7 @@
 //! Pictures against what transformers and Pillow made of them (`models/scripts/image_golden.py`).
 #![cfg(feature = "image")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes of generated pictures")]
 
 use std::path::Path;
 
