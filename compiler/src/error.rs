@@ -14,6 +14,7 @@ use crate::model::files::LocateError;
 use crate::onnx::{ImportError, ReadError};
 use crate::passes::PipelineError;
 use crate::quantize::RecipeError;
+use crate::vision::VisionError;
 
 /// A model could not be compiled.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -50,6 +51,18 @@ pub enum CompileError {
         file: PathBuf,
         /// What does not fit.
         cause: DecoderError,
+    },
+    /// A vision encoder cannot become an entry point.
+    #[error("{}: {cause}", .file.display())]
+    #[diagnostic(
+        code(qwenc::vision),
+        help("`--max-image-patches 0` leaves the vision encoder out; `--only` compiles a graph by itself")
+    )]
+    Vision {
+        /// The graph's file.
+        file: PathBuf,
+        /// What does not fit.
+        cause: Box<VisionError>,
     },
     /// A size is given that the graph does not have.
     #[error("{}: there is no size `{name}`; {there}", .file.display())]

@@ -16,3 +16,4 @@ pub mod pipeline;
 pub mod quantize;
 pub mod schedule;
 pub mod tokenizer;
+pub mod vision;

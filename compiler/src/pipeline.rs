@@ -22,11 +22,12 @@ use crate::model::config::ModelConfig;
 use crate::model::decoder::is_state;
 use crate::model::entries::{self, DecoderSizes, Entries, LOGITS};
 use crate::model::files::{ModelFiles, locate};
-use crate::model::load::{GivenSizes, LoadOptions, Loaded, load};
+use crate::model::load::{GivenSizes, LoadOptions, Loaded, add_vision, load};
 use crate::model::variant::Variants;
 use crate::passes::{self, Pass, PassRecord};
 use crate::quantize::{Rounding, WeightRecipe, WeightRecord, quantize, stored_weights};
 use crate::schedule::{Assembled, EntryPlan, WeightBuffer, assemble, weight_specs};
+use crate::vision::limit_to_segments;
 
 /// Characters of a model's name that a bundle keeps.
 const MAX_MODEL_NAME: usize = 50;
@@ -51,7 +52,12 @@ pub struct CompileOptions {
     pub weights: WeightRecipe,
     /// Plan only: everything but the weights' bytes, which need not be there.
     pub omit_weights: bool,
+    /// Patches of images that one replay takes; 0 leaves the vision encoder out.
+    pub max_image_patches: u32,
 }
+
+/// Patches that one replay takes where nothing else is said: 1,024 image tokens where 2 x 2 patches make one.
+pub const DEFAULT_IMAGE_PATCHES: u32 = 4096;
 
 impl Default for CompileOptions {
     fn default() -> Self {
@@ -63,6 +69,7 @@ impl Default for CompileOptions {
             golden: None,
             weights: WeightRecipe::default(),
             omit_weights: false,
+            max_image_patches: DEFAULT_IMAGE_PATCHES,
         }
     }
 }
@@ -160,6 +167,10 @@ pub fn compile_to(
         })?)
     })?;
     timed(observer, "fuse", |observer| run_passes(passes::fusing(), &mut loaded.graph, observer))?;
+    let mut records = records;
+    if options.max_image_patches > 0 {
+        records.extend(timed(observer, "vision", |observer| see(&files, &mut loaded, options, observer))?);
+    }
     let entries = timed(observer, "entry points", |_| cut(&loaded, options))?;
     emit(&loaded, &entries, records, sink, options, observer)
 }
@@ -170,6 +181,7 @@ pub fn compile_graph(graph: &Graph, symbols: Symbols, sink: &mut dyn Sink) -> Re
         graph: graph.clone(),
         config: ModelConfig::default(),
         is_decoder: false,
+        vision: None,
         symbols: symbols.clone(),
         name: graph.name().to_string(),
         assets: Vec::new(),
@@ -177,6 +189,29 @@ pub fn compile_graph(graph: &Graph, symbols: Symbols, sink: &mut dyn Sink) -> Re
     };
     let entries = entries::main_entry(graph, symbols);
     emit(&loaded, &entries, Vec::new(), sink, &CompileOptions::default(), &mut Silent)
+}
+
+/// Reads the vision encoder, if there is one, and raises and fuses it as the decoder.
+fn see(
+    files: &ModelFiles,
+    loaded: &mut Loaded,
+    options: &CompileOptions,
+    observer: &mut dyn Observer,
+) -> Result<Vec<WeightRecord>, CompileError> {
+    add_vision(files, loaded, &options.load(), options.max_image_patches)?;
+    let (Some(vision), ModelFiles::Decoder { vision: Some(file), .. }) = (&mut loaded.vision, files) else {
+        return Ok(Vec::new());
+    };
+    observer.imported(&vision.graph);
+    run_passes(&passes::raising_stateless(), &mut vision.graph, observer)?;
+    limit_to_segments(&mut vision.graph)
+        .map_err(|cause| CompileError::Vision { file: file.clone(), cause: Box::new(cause) })?;
+    let rounding = if options.omit_weights { Rounding::Plan } else { Rounding::Round };
+    let records = quantize(&mut vision.graph, &options.weights, rounding, &mut |done, total| {
+        observer.progress(done, total);
+    })?;
+    run_passes(passes::fusing(), &mut vision.graph, observer)?;
+    Ok(records)
 }
 
 fn run_passes(passes: &[Pass], graph: &mut Graph, observer: &mut dyn Observer) -> Result<(), CompileError> {
@@ -258,8 +293,12 @@ fn cut(loaded: &Loaded, options: &CompileOptions) -> Result<Entries, CompileErro
         );
         return Err(lower_error("decoder", LowerError::graph(message)));
     }
-    entries::decoder(graph, options.sizes)
-        .map_err(|error| lower_error("decoder", LowerError::graph(error.to_string())))
+    let mut entries = entries::decoder(graph, options.sizes)
+        .map_err(|error| lower_error("decoder", LowerError::graph(error.to_string())))?;
+    if let (Some(vision), Some(config)) = (&loaded.vision, loaded.config.vision) {
+        entries.add_vision(vision, config.merge_size, options.max_image_patches);
+    }
+    Ok(entries)
 }
 
 fn lower_all(
@@ -361,7 +400,10 @@ fn manifest(
         memory: memory(schedule).unwrap_or_default(),
         quantization: QuantizationFacts {
             recipe: options.weights.to_string(),
-            weights: stored_weights(&loaded.graph, weights),
+            weights: loaded.vision.iter().fold(stored_weights(&loaded.graph, weights), |mut all, vision| {
+                all.extend(stored_weights(&vision.graph, weights));
+                all
+            }),
         },
         variants: vec!["baseline".to_string()],
         weights_omitted: options.omit_weights,

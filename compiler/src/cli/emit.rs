@@ -36,7 +36,9 @@ impl Emitter {
 
     fn graph(&mut self, step: &str, graph: &Graph) {
         if self.wants(Emit::Ir) {
-            self.files.push((format!("ir/{:02}-{step}.ir", self.index), qwenc_ir::text::print_brief(graph)));
+            let part = if graph.name() == "vision" { "vision-" } else { "" };
+            let path = format!("ir/{part}{:02}-{step}.ir", self.index);
+            self.files.push((path, qwenc_ir::text::print_brief(graph)));
         }
         self.index += 1;
     }
@@ -96,6 +98,7 @@ impl Observer for Emitter {
     }
 
     fn imported(&mut self, graph: &Graph) {
+        self.index = 0;
         self.graph("import", graph);
     }
 

@@ -88,7 +88,10 @@ impl Observer for PassLog {
     }
 
     fn imported(&mut self, graph: &Graph) {
-        self.imported = histogram(graph);
+        // The vision encoder comes after the decoder, with passes of its own.
+        if self.imported.is_empty() {
+            self.imported = histogram(graph);
+        }
     }
 
     fn pass(&mut self, record: &PassRecord, _graph: &Graph) {
@@ -135,6 +138,9 @@ fn inspect_model(args: &InspectArgs) -> miette::Result<()> {
     }
     // What the passes did is worth seeing also when a later stage fails.
     let compiled = outcome?;
+    for note in &compiled.notes {
+        say!("note: {note}");
+    }
     say!("");
     out::print(format_args!("{}", BundleFacts::new(&compiled.manifest, &compiled.assembled.schedule)));
     Ok(())

@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::model::entries::DecoderSizes;
 use crate::model::load::GivenSizes;
 use crate::model::variant::Variants;
-use crate::pipeline::CompileOptions;
+use crate::pipeline::{CompileOptions, DEFAULT_IMAGE_PATCHES};
 use crate::quantize::{Keep, StoreAs, WeightRecipe};
 
 /// Compile ONNX models ahead of time to WGSL, a schedule and packed weights, and replay them on WebGPU.
@@ -56,7 +56,7 @@ struct ModelArgs {
     /// An .onnx file or a model folder
     input: PathBuf,
     /// Which files of a hub folder: fp32, fp16, q8, q4, q4f16 or another suffix, for all parts or for each, as in
-    /// decoder=q4,embed=fp16
+    /// decoder=q4,embed=fp16,vision=fp16
     #[arg(long = "variant", value_name = "VARIANT")]
     variants: Option<Variants>,
     /// Compile only the given graph, even when it lies in a model's folder
@@ -75,6 +75,10 @@ struct ModelArgs {
     /// Most positions of one prefill call; longer prompts are cut
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..=8192))]
     prefill_chunk: u32,
+    /// Most patches of images that one replay takes (an image token is 2 x 2 patches); 0 leaves the vision encoder out
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_IMAGE_PATCHES,
+          value_parser = clap::value_parser!(u32).range(0..=1 << 16))]
+    max_image_patches: u32,
     /// How to store weights that the model has as floats: keep, f32, f16, q8 or q4
     #[arg(long, value_name = "FORMAT", default_value = "keep")]
     quant: StoreAs,
@@ -100,6 +104,7 @@ impl ModelArgs {
             golden: None,
             weights: WeightRecipe { default: self.quant, keep: self.keep.clone() },
             omit_weights: self.weights == Weights::None,
+            max_image_patches: self.max_image_patches,
         }
     }
 }

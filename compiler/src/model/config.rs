@@ -10,6 +10,8 @@ use qwenc_runtime::printable::printable;
 
 /// Largest configuration file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
+/// Largest tokenizer that is read for the numbers of its tokens, in bytes.
+const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 
 /// Facts that a graph alone does not state. All are optional: a graph without configuration still compiles.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +28,70 @@ pub struct ModelConfig {
     pub licence: Option<String>,
     /// Rotation angles, where they are the plain ones.
     pub rope: Option<RopeConfig>,
+    /// What the model says about images, when it takes any.
+    pub vision: Option<VisionConfig>,
+}
+
+/// How images enter the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VisionConfig {
+    /// Patches of a row, and of a column, that make one image token.
+    pub merge_size: u32,
+    /// The token that stands for one feature of an image.
+    pub image_token: u32,
+    /// The token in front of an image.
+    pub vision_start: u32,
+    /// The token behind an image.
+    pub vision_end: u32,
+}
+
+/// What files say about images, piece by piece.
+#[derive(Default)]
+struct VisionPieces {
+    merge_size: Option<u32>,
+    image_token: Option<u32>,
+    vision_start: Option<u32>,
+    vision_end: Option<u32>,
+}
+
+impl VisionPieces {
+    fn add_hub(&mut self, config: &Value) {
+        let Some(vision) = config.get("vision_config") else { return };
+        self.merge_size = small(vision, "spatial_merge_size");
+        self.image_token = small(config, "image_token_id");
+        self.vision_start = small(config, "vision_start_token_id");
+        self.vision_end = small(config, "vision_end_token_id");
+    }
+
+    fn add_genai(&mut self, config: &Value) {
+        let Some(model) = config.get("model") else { return };
+        let Some(vision) = model.get("vision") else { return };
+        self.merge_size = self.merge_size.or_else(|| small(vision, "spatial_merge_size"));
+        self.image_token = self.image_token.or_else(|| small(model, "image_token_id"));
+        self.vision_start = self.vision_start.or_else(|| small(model, "vision_start_token_id"));
+        self.vision_end = self.vision_end.or_else(|| small(model, "vision_end_token_id"));
+    }
+
+    /// Names of tokens, where no file states their numbers.
+    fn add_tokenizer(&mut self, tokenizer: &Value) {
+        let Some(tokens) = tokenizer.get("added_tokens").and_then(Value::as_array) else { return };
+        let number = |name: &str| {
+            let token = tokens.iter().find(|token| token.get("content").is_some_and(|text| text == name))?;
+            small(token, "id")
+        };
+        self.image_token = self.image_token.or_else(|| number("<|image_pad|>"));
+        self.vision_start = self.vision_start.or_else(|| number("<|vision_start|>"));
+        self.vision_end = self.vision_end.or_else(|| number("<|vision_end|>"));
+    }
+
+    fn whole(&self) -> Option<VisionConfig> {
+        Some(VisionConfig {
+            merge_size: self.merge_size.filter(|size| (1..=8).contains(size))?,
+            image_token: self.image_token?,
+            vision_start: self.vision_start?,
+            vision_end: self.vision_end?,
+        })
+    }
 }
 
 /// Angles of rotary embedding: position p rotates pair i by `p * theta^(-2i/rotary_dim)`.
@@ -51,12 +117,22 @@ impl ModelConfig {
     /// Reads the configuration in a model's folder. Missing files leave facts unknown.
     pub fn read(root: &Path) -> Result<Self, ConfigError> {
         let mut out = Self::default();
-        if let Some(config) = read_json(root, "config.json")? {
+        let mut vision = VisionPieces::default();
+        if let Some(config) = read_json(root, "config.json", MAX_BYTES)? {
             out.add_hub(&config);
+            vision.add_hub(&config);
         }
-        if let Some(config) = read_json(root, "genai_config.json")? {
+        if let Some(config) = read_json(root, "genai_config.json", MAX_BYTES)? {
             out.add_genai(&config);
+            vision.add_genai(&config);
         }
+        if vision.merge_size.is_some()
+            && vision.whole().is_none()
+            && let Some(tokenizer) = read_json(root, "tokenizer.json", MAX_TOKENIZER_BYTES)?
+        {
+            vision.add_tokenizer(&tokenizer);
+        }
+        out.vision = vision.whole();
         Ok(out)
     }
 
@@ -111,11 +187,15 @@ fn string(value: &Value, key: &str) -> Option<String> {
     value.get(key)?.as_str().map(|text| printable(text, 100))
 }
 
+fn small(value: &Value, key: &str) -> Option<u32> {
+    u32::try_from(unsigned(value, key)?).ok()
+}
+
 fn unsigned(value: &Value, key: &str) -> Option<u64> {
     value.get(key)?.as_u64()
 }
 
-fn read_json(root: &Path, name: &str) -> Result<Option<Value>, ConfigError> {
+fn read_json(root: &Path, name: &str, most: u64) -> Result<Option<Value>, ConfigError> {
     let error = |message: String| ConfigError { file: root.join(name).display().to_string(), message };
     let file = match contain::open(root, name) {
         Ok(file) => file,
@@ -123,9 +203,9 @@ fn read_json(root: &Path, name: &str) -> Result<Option<Value>, ConfigError> {
         Err(refusal) => return Err(error(refusal.to_string())),
     };
     let mut text = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(|problem| error(problem.to_string()))?;
-    if u64::try_from(text.len()).is_ok_and(|size| size > MAX_BYTES) {
-        return Err(error(format!("it has more than {MAX_BYTES} bytes, too many for a configuration")));
+    file.take(most + 1).read_to_end(&mut text).map_err(|problem| error(problem.to_string()))?;
+    if u64::try_from(text.len()).is_ok_and(|size| size > most) {
+        return Err(error(format!("it has more than {most} bytes, too many")));
     }
     serde_json::from_slice(&text).map(Some).map_err(|problem| error(format!("not valid JSON: {problem}")))
 }

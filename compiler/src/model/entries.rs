@@ -11,6 +11,7 @@ use qwenc_ir::{Dim, Graph, InferError, Op, ValueId, ValueType};
 use qwenc_runtime::format::{Constraint, Expr};
 
 use super::transform::{extract, join};
+use crate::vision::{IMAGE_TOKENS, Vision};
 
 /// Positions of this call.
 pub const TOKENS: &str = "tokens";
@@ -41,6 +42,19 @@ pub struct Entries {
     pub entries: Vec<EntryGraph>,
     /// Symbols with bounds, in slot order.
     pub symbols: Symbols,
+}
+
+impl Entries {
+    /// Adds the entry point `vision`. Its symbol counts image tokens, so that patches always make whole ones.
+    pub fn add_vision(&mut self, vision: &Vision, merge_size: u32, max_patches: u32) {
+        let most = i64::from((max_patches / (merge_size * merge_size).max(1)).max(1));
+        self.entries.push(EntryGraph { name: "vision", graph: vision.graph.clone(), constraints: vec![] });
+        let ranges = self.symbols.ranges();
+        let mut all: Vec<(String, (i64, i64))> =
+            self.symbols.names().iter().filter_map(|name| Some((name.clone(), *ranges.get(name)?))).collect();
+        all.push((IMAGE_TOKENS.to_string(), (1, most)));
+        self.symbols = Symbols::new(all);
+    }
 }
 
 /// Sizes that a decoder is compiled for.

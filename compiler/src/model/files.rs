@@ -1,7 +1,8 @@
 //! Finding the parts of a model: which ONNX files make up the model that a path means.
 //!
 //! Three layouts are known, by what lies on disk:
-//! - *hub*: `onnx/decoder_model_merged<variant>.onnx`, `onnx/embed_tokens<variant>.onnx`, configuration beside `onnx/`
+//! - *hub*: `onnx/decoder_model_merged<variant>.onnx`, `onnx/embed_tokens<variant>.onnx`,
+//!   `onnx/vision_encoder<variant>.onnx`, configuration beside `onnx/`
 //!   ([`super::variant`]);
 //! - *mobius*: `decoder/model.onnx`, `embedding/model.onnx`, `vision_encoder/model.onnx`;
 //! - *genai*: `model.onnx` with `genai_config.json`, the embedding inside.
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use qwenc_runtime::printable::printable;
 
-use super::variant::{HubFolder, Variants, part_of};
+use super::variant::{Chosen, HubFolder, Variants, part_of};
 use crate::contain;
 
 /// The model's parts on disk.
@@ -26,6 +27,8 @@ pub enum ModelFiles {
         decoder: PathBuf,
         /// The token embedding's graph, when it is a file of its own.
         embedding: Option<PathBuf>,
+        /// The vision encoder's graph, when the model takes images.
+        vision: Option<PathBuf>,
     },
     /// One graph, whatever it computes.
     Single(PathBuf),
@@ -36,9 +39,10 @@ impl ModelFiles {
     pub fn parts(&self) -> Vec<(&'static str, &Path)> {
         match self {
             Self::Single(path) => vec![("graph", path)],
-            Self::Decoder { decoder, embedding, .. } => {
+            Self::Decoder { decoder, embedding, vision, .. } => {
                 let embedding = embedding.as_deref().map(|path| ("embedding", path));
-                [("decoder", decoder.as_path())].into_iter().chain(embedding).collect()
+                let vision = vision.as_deref().map(|path| ("vision", path));
+                [("decoder", decoder.as_path())].into_iter().chain(embedding).chain(vision).collect()
             }
         }
     }
@@ -125,8 +129,8 @@ fn existing(path: PathBuf) -> Option<PathBuf> {
 /// `None` when the folder is no hub's.
 fn hub(root: &Path, variants: &Variants) -> Result<Option<ModelFiles>, LocateError> {
     let Some(folder) = HubFolder::open(root) else { return Ok(None) };
-    let (decoder, embedding) = folder.choose(variants)?;
-    Ok(Some(ModelFiles::Decoder { root: root.to_path_buf(), decoder, embedding }))
+    let Chosen { decoder, embedding, vision } = folder.choose(variants)?;
+    Ok(Some(ModelFiles::Decoder { root: root.to_path_buf(), decoder, embedding, vision }))
 }
 
 fn mobius(root: &Path) -> Option<ModelFiles> {
@@ -134,13 +138,14 @@ fn mobius(root: &Path) -> Option<ModelFiles> {
         root: root.to_path_buf(),
         decoder: existing(root.join("decoder/model.onnx"))?,
         embedding: existing(root.join("embedding/model.onnx")),
+        vision: existing(root.join("vision_encoder/model.onnx")),
     })
 }
 
 fn genai(root: &Path) -> Option<ModelFiles> {
     existing(root.join("genai_config.json"))?;
     let decoder = existing(root.join("model.onnx"))?;
-    Some(ModelFiles::Decoder { root: root.to_path_buf(), decoder, embedding: None })
+    Some(ModelFiles::Decoder { root: root.to_path_buf(), decoder, embedding: None, vision: None })
 }
 
 fn locate_folder(folder: &Path, variants: &Variants) -> Result<ModelFiles, LocateError> {
@@ -188,7 +193,7 @@ fn locate_folder(folder: &Path, variants: &Variants) -> Result<ModelFiles, Locat
     }
 }
 
-/// The model that a decoder's or embedding's file belongs to. In a hub folder the file says its part's variant, and
+/// The model that a file of one of its parts belongs to. In a hub folder the file says its part's variant, and
 /// an embedding's file the decoder's too, unless the user does.
 fn enclosing_model(file: &Path, variants: &Variants) -> Result<Option<ModelFiles>, LocateError> {
     let Some(folder) = file.parent() else { return Ok(None) };
@@ -205,8 +210,9 @@ fn enclosing_model(file: &Path, variants: &Variants) -> Result<Option<ModelFiles
     };
     let candidates = [hub, mobius(above), genai(root)];
     Ok(candidates.into_iter().flatten().find(|found| match found {
-        ModelFiles::Decoder { decoder, embedding, .. } => {
-            same_file(decoder, file) || embedding.as_deref().is_some_and(|path| same_file(path, file))
+        ModelFiles::Decoder { decoder, embedding, vision, .. } => {
+            let parts = [Some(decoder), embedding.as_ref(), vision.as_ref()];
+            parts.into_iter().flatten().any(|part| same_file(part, file))
         }
         ModelFiles::Single(_) => false,
     }))

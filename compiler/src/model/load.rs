@@ -16,6 +16,7 @@ use crate::error::CompileError;
 use crate::onnx::{ImportOptions, Model, import};
 use crate::passes::tabulate_rope;
 use crate::tokenizer;
+use crate::vision::{self, Vision, VisionError};
 
 /// A model as one graph.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Loaded {
     pub config: ModelConfig,
     /// The graph is a decoder's, to be cut into `prefill`, `head` and `decode`.
     pub is_decoder: bool,
+    /// The vision encoder, to become the entry point `vision`.
+    pub vision: Option<Vision>,
     /// Symbols of a plain graph with their bounds.
     pub symbols: Symbols,
     /// A name for people: the model's family or the file's stem.
@@ -67,7 +70,7 @@ impl LoadOptions {
 pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Loaded, CompileError> {
     match files {
         ModelFiles::Single(path) => single::load(path, options),
-        ModelFiles::Decoder { root, decoder, embedding } => {
+        ModelFiles::Decoder { root, decoder, embedding, .. } => {
             let config = ModelConfig::read(root)?;
             let mut graph = import_decoder(root, decoder, &config, options)?;
             if let Some(embedding) = embedding {
@@ -97,9 +100,51 @@ pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Loaded, Compile
                     notes.push(format!("the bundle has no tokenizer, and generates no text: {error}"))
                 }
             }
-            Ok(Loaded { graph, config, is_decoder: true, symbols: Symbols::default(), name, assets, notes })
+            Ok(Loaded {
+                graph,
+                config,
+                is_decoder: true,
+                vision: None,
+                symbols: Symbols::default(),
+                name,
+                assets,
+                notes,
+            })
         }
     }
+}
+
+/// Reads the vision encoder of a model that takes images, for at most `max_patches` of them at once. A model without one, or
+/// about whose images no file says anything, stays text only.
+///
+/// A plan without weights leaves the encoder out where it cannot be recognised: its tables are among the weights.
+pub fn add_vision(
+    files: &ModelFiles,
+    loaded: &mut Loaded,
+    options: &LoadOptions,
+    max_patches: u32,
+) -> Result<(), CompileError> {
+    let ModelFiles::Decoder { root, vision: Some(path), .. } = files else { return Ok(()) };
+    let Some(config) = loaded.config.vision else {
+        loaded.notes.push(format!(
+            "`{}` is left out: no file beside it says which tokens stand for an image",
+            path.display()
+        ));
+        return Ok(());
+    };
+    let refused = |cause: VisionError| CompileError::Vision { file: path.clone(), cause: Box::new(cause) };
+    let model = Model::open_inside(root, path).map_err(|cause| refused(cause.into()))?;
+    let vision = match vision::load(&options.adjust(model), &config, max_patches) {
+        Ok(vision) => vision,
+        Err(cause @ (VisionError::Unrecognised { .. } | VisionError::Interface(_))) if options.missing_allowed => {
+            loaded.notes.push(format!("`{}` is left out of the plan: {cause}", path.display()));
+            return Ok(());
+        }
+        Err(cause) => return Err(refused(cause)),
+    };
+    loaded.notes.extend(vision.notes.iter().map(|note| format!("vision: {note}")));
+    loaded.vision = Some(vision);
+    Ok(())
 }
 
 fn import_file(model: &Model, options: &ImportOptions) -> Result<Graph, CompileError> {

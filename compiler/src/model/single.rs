@@ -33,6 +33,7 @@ pub(super) fn load(path: &Path, load: &LoadOptions) -> Result<Loaded, CompileErr
         graph,
         config: ModelConfig::default(),
         is_decoder: false,
+        vision: None,
         symbols,
         name,
         assets: Vec::new(),

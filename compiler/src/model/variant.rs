@@ -59,17 +59,20 @@ pub enum Part {
     Decoder,
     /// The token embedding.
     Embedding,
+    /// The vision encoder.
+    Vision,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Part; 2] = [Part::Decoder, Part::Embedding];
+    pub const ALL: [Part; 3] = [Part::Decoder, Part::Embedding, Part::Vision];
 
     /// The name of its file, without variant and extension.
     pub const fn stem(self) -> &'static str {
         match self {
             Part::Decoder => "decoder_model_merged",
             Part::Embedding => "embed_tokens",
+            Part::Vision => "vision_encoder",
         }
     }
 
@@ -78,6 +81,7 @@ impl Part {
         match self {
             Part::Decoder => "decoder",
             Part::Embedding => "embed",
+            Part::Vision => "vision",
         }
     }
 }
@@ -142,7 +146,7 @@ impl FromStr for Variants {
                 Some(part) => {
                     let known = Part::ALL.into_iter().find(|have| have.name() == part || have.stem() == part);
                     let Some(known) = known else {
-                        return Err(format!("`{part}` is no part: expected decoder or embed"));
+                        return Err(format!("`{part}` is no part: expected decoder, embed or vision"));
                     };
                     out.parts.insert(known, variant).is_some()
                 }
@@ -153,6 +157,17 @@ impl FromStr for Variants {
         }
         Ok(out)
     }
+}
+
+/// The files to take of a hub folder.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// The decoder.
+    pub(super) decoder: PathBuf,
+    /// The embedding, when there is one.
+    pub(super) embedding: Option<PathBuf>,
+    /// The vision encoder, when there is one.
+    pub(super) vision: Option<PathBuf>,
 }
 
 /// The files of a hub model's parts, by variant.
@@ -179,8 +194,8 @@ impl HubFolder {
         found.contains_key(&Part::Decoder).then_some(Self { folder, found })
     }
 
-    /// The files to take: decoder and, if there is one, embedding.
-    pub(super) fn choose(&self, wanted: &Variants) -> Result<(PathBuf, Option<PathBuf>), LocateError> {
+    /// The files to take: the decoder, and of the other parts those that there are.
+    pub(super) fn choose(&self, wanted: &Variants) -> Result<Chosen, LocateError> {
         let decoders = self.variants(Part::Decoder);
         let decoder = match wanted.parts.get(&Part::Decoder).or(wanted.all.as_ref()) {
             Some(variant) => self.need(Part::Decoder, variant)?,
@@ -191,16 +206,22 @@ impl HubFolder {
                 })?,
             },
         };
-        let embedding = match wanted.parts.get(&Part::Embedding) {
-            Some(variant) => Some(self.need(Part::Embedding, variant)?),
-            None => {
-                let embeddings = self.variants(Part::Embedding);
-                embeddings.iter().find(|variant| *variant == decoder).or_else(|| embeddings.first())
-            }
-        };
         let path = |part: Part, variant: &Variant| self.folder.join(variant.file_name(part.stem()));
-        let embedding = embedding.map(|variant| path(Part::Embedding, variant));
-        Ok((path(Part::Decoder, decoder), embedding))
+        let beside = |part: Part| -> Result<Option<PathBuf>, LocateError> {
+            let variant = match wanted.parts.get(&part) {
+                Some(variant) => Some(self.need(part, variant)?),
+                None => {
+                    let there = self.variants(part);
+                    there.iter().find(|variant| *variant == decoder).or_else(|| there.first())
+                }
+            };
+            Ok(variant.map(|variant| path(part, variant)))
+        };
+        Ok(Chosen {
+            decoder: path(Part::Decoder, decoder),
+            embedding: beside(Part::Embedding)?,
+            vision: beside(Part::Vision)?,
+        })
     }
 
     /// A part's variants, the most precise first.
@@ -255,9 +276,13 @@ mod tests {
         let wanted = if wanted.is_empty() { Variants::default() } else { wanted.parse().unwrap() };
         let name = |path: PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
         match hub.choose(&wanted) {
-            Ok((decoder, embedding)) => {
+            Ok(Chosen { decoder, embedding, vision }) => {
                 let decoder = name(decoder).replace("decoder_model_merged", "d");
-                format!("{decoder} {}", embedding.map_or("-".into(), name).replace("embed_tokens", "e"))
+                let vision = vision.map_or(String::new(), |path| name(path).replace("vision_encoder", " v"));
+                format!(
+                    "{decoder} {}{vision}",
+                    embedding.map_or("-".into(), name).replace("embed_tokens", "e")
+                )
             }
             Err(error) => error.to_string(),
         }
@@ -294,6 +319,11 @@ mod tests {
         assert_eq!(chosen(&hub, "embed=q4f16"), "d_q4 e_q4f16");
         let error = chosen(&hub, "decoder=q4,embed=q8");
         assert!(error.contains("embed_tokens") && error.contains("fp16, q4f16"), "{error}");
+        let names = ["decoder_model_merged_q4.onnx", "vision_encoder_fp16.onnx", "vision_encoder_q8.onnx"];
+        let (_eyes, with_eyes) = folder(&names);
+        assert_eq!(chosen(&with_eyes, ""), "d_q4 - v_fp16");
+        assert_eq!(chosen(&with_eyes, "vision=fp16"), "d_q4 - v_fp16");
+        assert!(chosen(&with_eyes, "vision=q4").contains("vision_encoder"));
         let error = chosen(&hub, "bnb4");
         assert!(error.contains("decoder_model_merged") && error.contains("bnb4"), "{error}");
     }

@@ -11,7 +11,7 @@ use qwenc_ir::{Dim, Graph, Ranges, Scalar};
 
 use super::error::{ImportError, ReadError, message, name};
 use super::file::{Model, Port, PortDim};
-use super::known::{Bounds, Elem, Known};
+use super::known::{self, Bounds, Elem, Known};
 use super::values::{Builder, Fault, V};
 use walk::{Stop, Walker};
 
@@ -28,6 +28,9 @@ pub struct ImportOptions {
     pub shapes: BTreeMap<String, Vec<Dim>>,
     /// Inputs that are one value everywhere, such as an attention mask of ones. They are no inputs of the graph.
     pub constants: BTreeMap<String, Scalar>,
+    /// Integer inputs whose elements are given, row-major, such as the sizes of an image that a graph computes shapes
+    /// from. They are no inputs of the graph; their shapes are in `shapes`.
+    pub integers: BTreeMap<String, Vec<i64>>,
     /// Inputs whose first dimension is 0 in this use of the model, such as the features of no image. They are no
     /// inputs of the graph.
     pub empty: BTreeSet<String>,
@@ -159,7 +162,8 @@ fn reason(error: ReadError) -> String {
 
 /// Names in the options must be inputs, so that a misspelt one is noticed.
 fn check_options(options: &ImportOptions, ports: &[Port]) -> Result<(), String> {
-    let named = options.shapes.keys().chain(options.constants.keys()).chain(&options.empty);
+    let bound = options.constants.keys().chain(options.integers.keys());
+    let named = options.shapes.keys().chain(bound).chain(&options.empty);
     let known: BTreeSet<&str> = ports.iter().map(|port| port.name.as_str()).collect();
     for name in named {
         if !known.contains(name.as_str()) {
@@ -214,6 +218,18 @@ fn add_input(
     builder.set_label(&port.name);
     let made = if options.empty.contains(&port.name) {
         builder.known_value(port.dtype, Known::Splat { shape: ty.shape, item: Elem::int(0) })
+    } else if let Some(values) = options.integers.get(&port.name) {
+        let shape =
+            known::constant_shape(&ty.shape).filter(|shape| known::count(shape) == Some(values.len()));
+        let (Some(shape), true) = (shape, ty.dtype.is_int()) else {
+            return Err(format!(
+                "input `{}` is {ty} and cannot be bound to {} integers",
+                port.name,
+                values.len()
+            ));
+        };
+        let items = values.iter().map(|value| Elem::int(*value)).collect();
+        builder.known_value(port.dtype, Known::Elements { shape, items })
     } else if let Some(value) = options.constants.get(&port.name) {
         let item = match value {
             Scalar::Int(value) => Elem::int(*value),

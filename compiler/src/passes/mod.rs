@@ -111,6 +111,12 @@ pub fn fusing() -> &'static [Pass] {
     FUSING
 }
 
+/// The first of [`raising`] alone: floats of every width become f32.
+pub(crate) fn widening() -> &'static [Pass] {
+    static WIDENING: &[Pass] = &[widen::PASS];
+    WIDENING
+}
+
 /// All passes in the order they run; the cleaning ones run several times.
 pub fn pipeline() -> impl Iterator<Item = &'static Pass> {
     RAISING.iter().chain(FUSING)

@@ -1,6 +1,7 @@
 //! Canonical views: reshapes, transposes, slices and expands that do nothing vanish, chains of them become one.
 //!
 //! - reshape of reshape, transpose of transpose, slice of slice compose; identities and casts to the same type vanish;
+//! - two transposes with a new batch axis between them are one behind it;
 //! - a transpose that moves only axes of size 1 is a reshape; a reshaped constant is another constant over the same
 //!   bytes; views of fills are fills;
 //! - a transpose in front of a pointwise operator moves behind it, where it may meet its inverse;
@@ -115,6 +116,11 @@ fn transpose(graph: &mut Graph, node: NodeId, perm: &[usize]) -> Result<Rewrite,
         let value = apply(graph, &name, Op::Reshape { shape: to }, &[input])?;
         return Ok(Some(("transpose of axes of size 1", value)));
     }
+    if let Some((base, sizes, both)) = around_new_axes(graph, input, perm) {
+        let value = apply(graph, &name, Op::Reshape { shape: sizes }, &[base])?;
+        let value = apply(graph, &name, Op::Transpose { perm: both }, &[value])?;
+        return Ok(Some(("transposes around a new axis", value)));
+    }
     Ok(match in_front(graph, node) {
         Some((_, Op::Transpose { perm: first }, Some(base))) => {
             let both = perm.iter().filter_map(|axis| first.get(*axis).copied()).collect();
@@ -125,6 +131,24 @@ fn transpose(graph: &mut Graph, node: NodeId, perm: &[usize]) -> Result<Rewrite,
         }
         _ => None,
     })
+}
+
+/// What is in front of a transpose and a reshape that only adds axes of size 1 in front; with its shape with these axes, and
+/// both permutations as one.
+fn around_new_axes(graph: &Graph, input: ValueId, perm: &[usize]) -> Option<(ValueId, Vec<Dim>, Vec<usize>)> {
+    let (reshape, Op::Reshape { shape: wide }) = graph.producer_op(input)? else { return None };
+    let narrow = graph.node_input(reshape, 0)?;
+    let (transpose, Op::Transpose { perm: first }) = graph.producer_op(narrow)? else { return None };
+    let base = graph.node_input(transpose, 0)?;
+    let new = wide.len().checked_sub(first.len()).filter(|new| *new > 0)?;
+    let (added, kept) = wide.split_at(new);
+    if kept != shape(graph, narrow) || added.iter().any(|dim| !dim.is(1)) {
+        return None;
+    }
+    let sizes = added.iter().chain(shape(graph, base)).cloned().collect();
+    let inner: Vec<usize> = (0..new).chain(first.iter().map(|axis| axis + new)).collect();
+    let both = perm.iter().map(|axis| inner.get(*axis).copied()).collect::<Option<_>>()?;
+    Some((base, sizes, both))
 }
 
 fn slice(

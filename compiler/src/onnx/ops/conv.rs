@@ -143,6 +143,12 @@ fn blockwise(b: &mut Builder, call: &Call<'_>, x: V, weight: V) -> Result<Vec<Op
         out = combine(b, BinaryOp::Add, out, bias)?;
     }
     let mut shape = vec![batch];
+    if windows.iter().all(|count| count.is(1)) {
+        // The kernel is as large as the image: rows are in order already.
+        shape.push(out_channels);
+        shape.extend(windows);
+        return one(b.reshape(out, &shape)?);
+    }
     shape.extend(windows);
     shape.push(out_channels);
     let out = b.reshape(out, &shape)?;

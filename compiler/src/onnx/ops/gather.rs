@@ -10,6 +10,7 @@ use crate::onnx::known::{Elem, Known};
 use crate::onnx::values::{Builder, Result, V, fault};
 
 pub(super) const OPS: &[OpEntry] = &[
+    standard("Compress", compress),
     standard("Gather", gather),
     standard("GatherElements", gather_elements),
     standard("GatherND", gather_nd),
@@ -31,6 +32,45 @@ fn gather(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
         return one(b.reshape(part, &shape)?);
     }
     one(b.apply(Op::Gather { axis: at }, &[data, indices])?)
+}
+
+/// Keeps the elements along an axis where a condition holds, which must be known: how many there are is a shape.
+fn compress(b: &mut Builder, call: &Call<'_>) -> Result<Vec<Option<V>>> {
+    let (mut data, condition) = (call.input(0)?, call.input(1)?);
+    let axis = match call.optional_int("axis")? {
+        Some(_) => call.axis(0, b.rank(data))?,
+        None => {
+            let all = product(b.shape(data));
+            data = b.reshape(data, &[all])?;
+            0
+        }
+    };
+    let Some((_, items)) = b.known(condition).and_then(Known::elements) else {
+        fault!(
+            "operand 1 (the condition) is computed from data; only what follows from the shapes of the inputs is \
+             supported here"
+        );
+    };
+    let mut kept = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        match item.constant() {
+            Some(0) => {}
+            Some(_) => kept.push(Elem::Int(Dim::from(index))),
+            None => fault!("operand 1 (the condition) depends on the size of an input, but must be constant"),
+        }
+    }
+    if b.shape(data)[axis].as_usize().is_none_or(|size| items.len() > size) {
+        fault!("a condition of {} elements is longer than axis {axis} of {}", items.len(), b.ty(data));
+    }
+    let size = b.shape(data)[axis].clone();
+    if kept.len() == items.len() && size == Dim::from(items.len()) {
+        return one(data);
+    }
+    let indices = b.known_value(DType::I64, Known::vector(kept))?;
+    if let Some(known) = known_gather(b, data, indices, axis, &size)? {
+        return one(known);
+    }
+    one(b.apply(Op::Gather { axis }, &[data, indices])?)
 }
 
 /// Both operands known: shape arithmetic.

@@ -1,0 +1,226 @@
+//! Vision encoders of several exporters as the entry point `vision`, against the features that Hugging Face transformers
+//! computes (`models/scripts/vision_golden.py`): images of several sizes, and several images and frames in one replay.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use common::{copy_tree, golden, model};
+use qwenc::model::config::ModelConfig;
+use qwenc::model::files::{ModelFiles, locate};
+use qwenc::model::variant::Variants;
+use qwenc::pipeline::{CompileOptions, Silent, compile_to};
+use qwenc::vision::{self, IMAGE_TOKENS, Vision};
+use qwenc_ir::interp::{HostTensor, inputs_by_name, run};
+use qwenc_ir::{Bindings, Graph};
+use qwenc_runtime::bundle::{Bundle, Memory};
+use qwenc_runtime::engine::{Engine, LoadOptions};
+use qwenc_runtime::format::VisionFacts;
+use qwenc_runtime::gpu::Gpu;
+use qwenc_runtime::gpu::probe::test_gpus;
+use qwenc_runtime::vision::{Grid, VisionTables, tables};
+use safetensors::SafeTensors;
+
+/// Values of a patch of the tiny model.
+const PATCH: usize = 1536;
+/// Features are at most 2.2; f32 itself is 2e-6 off.
+const TOLERANCE: f32 = 2e-5;
+/// With weights in 16 bits.
+const TOLERANCE_F16: f32 = 3e-3;
+
+/// Folders with a vision encoder, and how far its features may be off.
+const ENCODERS: [(&str, f32); 4] = [
+    ("genai015", TOLERANCE),
+    ("mobius", TOLERANCE),
+    ("mobius_standard", TOLERANCE),
+    ("torch_q4", TOLERANCE_F16),
+];
+
+/// A case of the golden file.
+struct Case {
+    name: String,
+    grids: Vec<Grid>,
+    features: Vec<f32>,
+}
+
+fn cases() -> Vec<Case> {
+    let content = std::fs::read(golden("vision")).unwrap();
+    let tensors = SafeTensors::deserialize(&content).unwrap();
+    let mut names: Vec<&str> = tensors.names().into_iter().filter_map(|name| name.strip_suffix(".features")).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["several", "small", "square", "wide", "wider"]);
+    let case = |name: &str| {
+        let grids = tensors.tensor(&format!("{name}.grid_thw")).unwrap();
+        let sizes: Vec<u32> = grids
+            .data()
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|word| u32::try_from(i64::from_le_bytes(*word)).unwrap())
+            .collect();
+        let grids = sizes.chunks(3).map(|grid| Grid::new(grid[0], grid[1], grid[2]).unwrap()).collect();
+        let features = tensors.tensor(&format!("{name}.features")).unwrap();
+        let features = features.data().as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
+        Case { name: name.to_string(), grids, features }
+    };
+    names.into_iter().map(case).collect()
+}
+
+impl Case {
+    fn patches(&self) -> usize {
+        usize::try_from(self.grids.iter().map(|grid| grid.patches()).sum::<u64>()).unwrap()
+    }
+
+    fn tokens(&self) -> u32 {
+        u32::try_from(self.patches() / 4).unwrap()
+    }
+
+    /// The pixels, as the script makes them.
+    #[expect(clippy::cast_precision_loss, reason = "24 bits")]
+    fn pixels(&self) -> Vec<f32> {
+        let patches = self.patches() as u64;
+        let count = (self.patches() * PATCH) as u64;
+        let value = |n: u64| (((n * 2_654_435_761 + patches * 40_503) % (1 << 32)) >> 8) as f32 / 16_777_216.0 * 4.0 - 2.0;
+        (0..count).map(value).collect()
+    }
+
+    /// Not `>`: a NaN must fail.
+    fn check(&self, what: &str, have: &[f32], tolerance: f32) {
+        assert_eq!(have.len(), self.features.len(), "{what}, {}", self.name);
+        let largest = self.features.iter().zip(have).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(
+            self.features.iter().zip(have).all(|(a, b)| (a - b).abs() <= tolerance),
+            "{what}, {}: {largest} off",
+            self.name
+        );
+    }
+}
+
+/// A tiny export with the configuration that all of them have.
+fn folder(dialect: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    copy_tree(&model(dialect), dir.path());
+    if dialect == "mobius_standard" {
+        std::fs::copy(model("genai015").join("config.json"), dir.path().join("config.json")).unwrap();
+    }
+    dir
+}
+
+/// The vision encoder of a folder.
+fn encoder(root: &Path) -> Result<Vision, vision::VisionError> {
+    let Ok(ModelFiles::Decoder { root, vision: Some(path), .. }) = locate(root, &Variants::default(), false) else {
+        panic!("no vision encoder in {}", root.display())
+    };
+    let config = ModelConfig::read(&root).unwrap().vision.unwrap();
+    vision::load(&Model::open_inside(&root, &path)?, &config, 4096)
+}
+
+fn facts(vision: &Vision) -> VisionFacts {
+    VisionFacts {
+        max_patches: 4096,
+        patch_values: vision.patch_values,
+        feature_size: vision.feature_size,
+        merge_size: 2,
+        position_side: vision.position_side,
+        max_side: vision.max_side,
+        image_token: 508,
+        vision_start: 505,
+        vision_end: 506,
+    }
+}
+
+fn host(values: &[i32], shape: [usize; 2]) -> HostTensor {
+    HostTensor::i64(shape.to_vec(), values.iter().map(|value| i64::from(*value)).collect::<Vec<_>>()).unwrap()
+}
+
+/// The features by the reference interpreter.
+fn interpreted(graph: &Graph, case: &Case, tables: &VisionTables) -> Vec<f32> {
+    let patches = case.patches();
+    let given = [
+        (vision::PIXELS, HostTensor::f32(vec![patches, PATCH], case.pixels()).unwrap()),
+        (vision::POSITION_INDEX, host(&tables.position_index, [patches, 4])),
+        (vision::POSITION_WEIGHT, HostTensor::f32(vec![patches, 4], tables.position_weight.clone()).unwrap()),
+        (vision::PATCH_POSITIONS, host(&tables.patch_positions, [2, patches])),
+        (vision::SEGMENTS, host(&tables.segments, [patches, 2])),
+    ];
+    let bindings = Bindings::from([(IMAGE_TOKENS.to_owned(), i64::from(case.tokens()))]);
+    let inputs = inputs_by_name(graph, given).unwrap();
+    run(graph, &bindings, &inputs).unwrap().output(vision::FEATURES).unwrap().as_f32().unwrap().to_vec()
+}
+
+/// Before any pass, after raising and after fusing: the graph computes the features of every case.
+#[test]
+fn the_graph_over_tables_computes_the_features() {
+    for (dialect, tolerance) in ENCODERS {
+        let dir = folder(dialect);
+        let vision = encoder(dir.path()).unwrap();
+        assert_eq!((vision.position_side, vision.patch_values, vision.feature_size), (8, 1536, 64), "{dialect}");
+        assert!(vision.notes.iter().any(|note| note.contains("position_weight")), "{:?}", vision.notes);
+        let facts = facts(&vision);
+        let mut graph = vision.graph;
+        let check = |graph: &Graph, step: &str, several: bool| {
+            for case in cases().iter().filter(|case| several || case.grids.len() == 1) {
+                let tables = tables(&case.grids, &facts).unwrap();
+                case.check(&format!("{dialect}, {step}"), &interpreted(graph, case, &tables), tolerance);
+            }
+        };
+        // Frames are kept apart from raising on.
+        check(&graph, "imported", false);
+        qwenc::passes::run_passes(&qwenc::passes::raising_stateless(), &mut graph, &mut |_, _| ()).unwrap();
+        assert_eq!(vision::limit_to_segments(&mut graph).unwrap(), 2, "{dialect}");
+        check(&graph, "raised", true);
+        qwenc::passes::run_passes(qwenc::passes::fusing(), &mut graph, &mut |_, _| ()).unwrap();
+        check(&graph, "fused", true);
+    }
+}
+
+fn words(values: &[i32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn floats(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// The features of a case, replayed.
+fn replayed(engine: &mut Engine<Gpu>, case: &Case) -> Vec<f32> {
+    let facts = engine.manifest().model.vision.clone().unwrap();
+    let tables = tables(&case.grids, &facts).unwrap();
+    let write = |name: &str, bytes: &[u8]| engine.write_input("vision", name, bytes).unwrap();
+    write(vision::PIXELS, &floats(&case.pixels()));
+    write(vision::POSITION_INDEX, &words(&tables.position_index));
+    write(vision::POSITION_WEIGHT, &floats(&tables.position_weight));
+    write(vision::PATCH_POSITIONS, &words(&tables.patch_positions));
+    write(vision::SEGMENTS, &words(&tables.segments));
+    engine.replay("vision", &[(IMAGE_TOKENS, case.tokens())]).unwrap();
+    engine.read_f32("vision", vision::FEATURES).unwrap()
+}
+
+/// The entry point alone, so that no decoder has to be loaded: its weights are in the bundle all the same.
+fn bundle(dialect: &str) -> Bundle {
+    let dir = folder(dialect);
+    let mut files = BTreeMap::new();
+    let options = CompileOptions { max_image_patches: 256, ..CompileOptions::default() };
+    let compiled = compile_to(dir.path(), &mut files, &options, &mut Silent).unwrap();
+    assert_eq!(compiled.manifest.model.vision.as_ref().unwrap().max_patches, 256);
+    Bundle::open(Memory { files }).unwrap()
+}
+
+#[test]
+fn replays_meet_the_golden() {
+    let gpus = test_gpus().unwrap();
+    for (dialect, tolerance) in ENCODERS {
+        let bundle = bundle(dialect);
+        for gpu in &gpus {
+            let name = &gpu.adapter().name;
+            let load = LoadOptions { poison: true, ..LoadOptions::default() };
+            let mut engine = Engine::load_with(&bundle, gpu.clone(), load, &mut |_| ()).unwrap();
+            for case in cases() {
+                let have = replayed(&mut engine, &case);
+                case.check(&format!("{dialect} on {name}"), &have, tolerance);
+            }
+        }
+    }
+}
