@@ -8,7 +8,8 @@ use qwenc_codegen_wgsl::Symbols;
 use qwenc_golden::GoldenFile;
 use qwenc_ir::Graph;
 use qwenc_runtime::format::{
-    DecoderFacts, FORMAT_VERSION, Manifest, ModelFacts, QuantizationFacts, Requirements, memory, validate,
+    DecoderFacts, FORMAT_VERSION, Manifest, ModelFacts, QuantizationFacts, Requirements, VisionFacts, memory,
+    validate,
 };
 
 use qwenc_runtime::bundle::sha256_hex;
@@ -376,7 +377,7 @@ fn manifest(
     Manifest {
         format: FORMAT_VERSION,
         generator: concat!("qwenc ", env!("CARGO_PKG_VERSION")).to_string(),
-        model: ModelFacts { name: model_name(&loaded.name), decoder, vision: None },
+        model: ModelFacts { name: model_name(&loaded.name), decoder, vision: vision_facts(loaded, options) },
         licence: loaded.config.licence.clone(),
         entries: schedule.entries.keys().cloned().collect(),
         states: assembled.states.clone(),
@@ -416,6 +417,24 @@ fn manifest(
 fn layers_by_states(graph: &Graph) -> u32 {
     let states = graph.inputs().iter().filter(|input| is_state(&graph.value(**input).name)).count();
     u32::try_from(states / 2).unwrap_or(u32::MAX)
+}
+
+/// What a session must know to feed the entry point `vision`.
+fn vision_facts(loaded: &Loaded, options: &CompileOptions) -> Option<VisionFacts> {
+    let (vision, config) = (loaded.vision.as_ref()?, loaded.config.vision?);
+    let block = config.merge_size * config.merge_size;
+    Some(VisionFacts {
+        // As many as make whole image tokens.
+        max_patches: (options.max_image_patches / block).max(1) * block,
+        patch_values: vision.patch_values,
+        feature_size: vision.feature_size,
+        merge_size: config.merge_size,
+        position_side: vision.position_side,
+        max_side: vision.max_side,
+        image_token: config.image_token,
+        vision_start: config.vision_start,
+        vision_end: config.vision_end,
+    })
 }
 
 fn decoder_facts(loaded: &Loaded, options: &CompileOptions) -> DecoderFacts {

@@ -48,7 +48,8 @@ struct Case {
 fn cases() -> Vec<Case> {
     let content = std::fs::read(golden("vision")).unwrap();
     let tensors = SafeTensors::deserialize(&content).unwrap();
-    let mut names: Vec<&str> = tensors.names().into_iter().filter_map(|name| name.strip_suffix(".features")).collect();
+    let mut names: Vec<&str> =
+        tensors.names().into_iter().filter_map(|name| name.strip_suffix(".features")).collect();
     names.sort_unstable();
     assert_eq!(names, ["several", "small", "square", "wide", "wider"]);
     let case = |name: &str| {
@@ -62,7 +63,8 @@ fn cases() -> Vec<Case> {
             .collect();
         let grids = sizes.chunks(3).map(|grid| Grid::new(grid[0], grid[1], grid[2]).unwrap()).collect();
         let features = tensors.tensor(&format!("{name}.features")).unwrap();
-        let features = features.data().as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
+        let features =
+            features.data().as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
         Case { name: name.to_string(), grids, features }
     };
     names.into_iter().map(case).collect()
@@ -82,7 +84,9 @@ impl Case {
     fn pixels(&self) -> Vec<f32> {
         let patches = self.patches() as u64;
         let count = (self.patches() * PATCH) as u64;
-        let value = |n: u64| (((n * 2_654_435_761 + patches * 40_503) % (1 << 32)) >> 8) as f32 / 16_777_216.0 * 4.0 - 2.0;
+        let value = |n: u64| {
+            (((n * 2_654_435_761 + patches * 40_503) % (1 << 32)) >> 8) as f32 / 16_777_216.0 * 4.0 - 2.0
+        };
         (0..count).map(value).collect()
     }
 
@@ -110,7 +114,8 @@ fn folder(dialect: &str) -> tempfile::TempDir {
 
 /// The vision encoder of a folder.
 fn encoder(root: &Path) -> Result<Vision, vision::VisionError> {
-    let Ok(ModelFiles::Decoder { root, vision: Some(path), .. }) = locate(root, &Variants::default(), false) else {
+    let Ok(ModelFiles::Decoder { root, vision: Some(path), .. }) = locate(root, &Variants::default(), false)
+    else {
         panic!("no vision encoder in {}", root.display())
     };
     let config = ModelConfig::read(&root).unwrap().vision.unwrap();
@@ -156,7 +161,11 @@ fn the_graph_over_tables_computes_the_features() {
     for (dialect, tolerance) in ENCODERS {
         let dir = folder(dialect);
         let vision = encoder(dir.path()).unwrap();
-        assert_eq!((vision.position_side, vision.patch_values, vision.feature_size), (8, 1536, 64), "{dialect}");
+        assert_eq!(
+            (vision.position_side, vision.patch_values, vision.feature_size),
+            (8, 1536, 64),
+            "{dialect}"
+        );
         assert!(vision.notes.iter().any(|note| note.contains("position_weight")), "{:?}", vision.notes);
         let facts = facts(&vision);
         let mut graph = vision.graph;

@@ -1,7 +1,7 @@
 //! Canonical views: reshapes, transposes, slices and expands that do nothing vanish, chains of them become one.
 //!
 //! - reshape of reshape, transpose of transpose, slice of slice compose; identities and casts to the same type vanish;
-//! - two transposes with a new batch axis between them are one behind it;
+//! - two transposes with a new batch axis between them that undo each other vanish;
 //! - a transpose that moves only axes of size 1 is a reshape; a reshaped constant is another constant over the same
 //!   bytes; views of fills are fills;
 //! - a transpose in front of a pointwise operator moves behind it, where it may meet its inverse;
@@ -116,9 +116,8 @@ fn transpose(graph: &mut Graph, node: NodeId, perm: &[usize]) -> Result<Rewrite,
         let value = apply(graph, &name, Op::Reshape { shape: to }, &[input])?;
         return Ok(Some(("transpose of axes of size 1", value)));
     }
-    if let Some((base, sizes, both)) = around_new_axes(graph, input, perm) {
+    if let Some((base, sizes)) = undone(graph, input, perm) {
         let value = apply(graph, &name, Op::Reshape { shape: sizes }, &[base])?;
-        let value = apply(graph, &name, Op::Transpose { perm: both }, &[value])?;
         return Ok(Some(("transposes around a new axis", value)));
     }
     Ok(match in_front(graph, node) {
@@ -133,9 +132,9 @@ fn transpose(graph: &mut Graph, node: NodeId, perm: &[usize]) -> Result<Rewrite,
     })
 }
 
-/// What is in front of a transpose and a reshape that only adds axes of size 1 in front; with its shape with these axes, and
-/// both permutations as one.
-fn around_new_axes(graph: &Graph, input: ValueId, perm: &[usize]) -> Option<(ValueId, Vec<Dim>, Vec<usize>)> {
+/// What is in front of a transpose and a reshape that only adds axes of size 1 in front, when `perm` behind them undoes the
+/// transpose; with its shape with these axes.
+fn undone(graph: &Graph, input: ValueId, perm: &[usize]) -> Option<(ValueId, Vec<Dim>)> {
     let (reshape, Op::Reshape { shape: wide }) = graph.producer_op(input)? else { return None };
     let narrow = graph.node_input(reshape, 0)?;
     let (transpose, Op::Transpose { perm: first }) = graph.producer_op(narrow)? else { return None };
@@ -145,10 +144,9 @@ fn around_new_axes(graph: &Graph, input: ValueId, perm: &[usize]) -> Option<(Val
     if kept != shape(graph, narrow) || added.iter().any(|dim| !dim.is(1)) {
         return None;
     }
-    let sizes = added.iter().chain(shape(graph, base)).cloned().collect();
     let inner: Vec<usize> = (0..new).chain(first.iter().map(|axis| axis + new)).collect();
-    let both = perm.iter().map(|axis| inner.get(*axis).copied()).collect::<Option<_>>()?;
-    Some((base, sizes, both))
+    let undoes = perm.iter().enumerate().all(|(at, axis)| inner.get(*axis) == Some(&at));
+    undoes.then(|| (base, added.iter().chain(shape(graph, base)).cloned().collect()))
 }
 
 fn slice(

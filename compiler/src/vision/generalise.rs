@@ -10,7 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qwenc_ir::interp::{Data, HostTensor};
-use qwenc_ir::{DType, Dim, Graph, InferError, NodeId, Op, Scalar, Tensor, ValueId, ValueKind, ValueType};
+use qwenc_ir::{
+    DType, Dim, Expr, Graph, InferError, NodeId, Op, Scalar, Tensor, ValueId, ValueKind, ValueType,
+};
 
 use super::probe::{Probe, evaluate};
 use super::recognise::{self, Angles, Boundary, Meaning};
@@ -420,7 +422,10 @@ impl<'a> Builder<'a> {
             let column = Op::Slice { axis: 1, start: Dim::constant(tap), len: Dim::constant(1), step: 1 };
             let rows = self.apply(name, column.clone(), &[self.index])?;
             let rows = self.apply(name, Op::Reshape { shape: vec![self.patches.clone()] }, &[rows])?;
-            let rows = self.apply(name, Op::Gather { axis: 0 }, &[table, rows])?;
+            let mut rows = self.apply(name, Op::Gather { axis: 0 }, &[table, rows])?;
+            if self.graph.value(rows).ty.dtype != DType::F32 {
+                rows = self.apply(name, Op::Elementwise(Expr::Arg(0).cast(DType::F32)), &[rows])?;
+            }
             let weight = self.apply(name, column, &[self.weight])?;
             let product = recognise::product();
             let part = self.apply(name, Op::Elementwise(product), &[rows, weight])?;

@@ -41,7 +41,13 @@ impl ProbeTables {
         let index = |value: &i32| usize::try_from(*value).unwrap_or(usize::MAX);
         let (rows, columns) = tables.patch_positions.split_at(tables.patch_positions.len() / 2);
         Ok(Self {
-            taps: tables.position_index.as_chunks::<4>().0.iter().map(|taps| taps.each_ref().map(index)).collect(),
+            taps: tables
+                .position_index
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|taps| taps.each_ref().map(index))
+                .collect(),
             weights: tables.position_weight.as_chunks::<4>().0.to_vec(),
             rows: rows.iter().map(index).collect(),
             columns: columns.iter().map(index).collect(),
