@@ -60,7 +60,7 @@ fn standard_operators_with_4_bit_weights_and_embedding() {
 }
 
 fn quantized(weights: WeightRecipe) -> (Compiled, BTreeMap<String, Vec<u8>>) {
-    compiled_with("genai015", &CompileOptions { weights, ..CompileOptions::default() })
+    compiled_with("genai015", &CompileOptions { weights, max_image_patches: 0, ..CompileOptions::default() })
 }
 
 #[test]

@@ -8,16 +8,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::{copy_tree, golden, model};
+use prost::Message;
 use qwenc::model::config::ModelConfig;
 use qwenc::model::files::{ModelFiles, locate};
 use qwenc::model::variant::Variants;
-use qwenc::pipeline::{CompileOptions, Silent, compile_to};
+use qwenc::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
+use qwenc::pipeline::{CompileOptions, Silent, analyze, compile_graph};
 use qwenc::vision::{self, IMAGE_TOKENS, Vision};
+use qwenc_codegen_wgsl::Symbols;
 use qwenc_ir::interp::{HostTensor, inputs_by_name, run};
 use qwenc_ir::{Bindings, Graph};
 use qwenc_runtime::bundle::{Bundle, Memory};
 use qwenc_runtime::engine::{Engine, LoadOptions};
-use qwenc_runtime::format::VisionFacts;
+use qwenc_runtime::format::{Command, Entry, VisionFacts};
 use qwenc_runtime::gpu::Gpu;
 use qwenc_runtime::gpu::probe::test_gpus;
 use qwenc_runtime::vision::{Grid, VisionTables, tables};
@@ -194,42 +197,170 @@ fn floats(values: &[f32]) -> Vec<u8> {
 }
 
 /// The features of a case, replayed.
-fn replayed(engine: &mut Engine<Gpu>, case: &Case) -> Vec<f32> {
-    let facts = engine.manifest().model.vision.clone().unwrap();
-    let tables = tables(&case.grids, &facts).unwrap();
-    let write = |name: &str, bytes: &[u8]| engine.write_input("vision", name, bytes).unwrap();
+fn replayed(engine: &mut Engine<Gpu>, case: &Case, facts: &VisionFacts) -> Vec<f32> {
+    let tables = tables(&case.grids, facts).unwrap();
+    let write = |name: &str, bytes: &[u8]| engine.write_input("main", name, bytes).unwrap();
     write(vision::PIXELS, &floats(&case.pixels()));
     write(vision::POSITION_INDEX, &words(&tables.position_index));
     write(vision::POSITION_WEIGHT, &floats(&tables.position_weight));
     write(vision::PATCH_POSITIONS, &words(&tables.patch_positions));
     write(vision::SEGMENTS, &words(&tables.segments));
-    engine.replay("vision", &[(IMAGE_TOKENS, case.tokens())]).unwrap();
-    engine.read_f32("vision", vision::FEATURES).unwrap()
+    engine.replay("main", &[(IMAGE_TOKENS, case.tokens())]).unwrap();
+    engine.read_f32("main", vision::FEATURES).unwrap()
 }
 
-/// The entry point alone, so that no decoder has to be loaded: its weights are in the bundle all the same.
-fn bundle(dialect: &str) -> Bundle {
+/// The encoder as the passes leave it, with what a session must know about it.
+fn fused(dialect: &str) -> (Graph, VisionFacts) {
     let dir = folder(dialect);
-    let mut files = BTreeMap::new();
-    let options = CompileOptions { max_image_patches: 256, ..CompileOptions::default() };
-    let compiled = compile_to(dir.path(), &mut files, &options, &mut Silent).unwrap();
-    assert_eq!(compiled.manifest.model.vision.as_ref().unwrap().max_patches, 256);
-    Bundle::open(Memory { files }).unwrap()
+    let mut vision = encoder(dir.path()).unwrap();
+    let facts = facts(&vision);
+    let graph = &mut vision.graph;
+    qwenc::passes::run_passes(&qwenc::passes::raising_stateless(), graph, &mut |_, _| ()).unwrap();
+    vision::limit_to_segments(graph).unwrap();
+    qwenc::passes::run_passes(qwenc::passes::fusing(), graph, &mut |_, _| ()).unwrap();
+    (vision.graph, facts)
 }
 
+/// On both drivers, without the decoder around it, which would take longer to load than all of this.
 #[test]
 fn replays_meet_the_golden() {
     let gpus = test_gpus().unwrap();
     for (dialect, tolerance) in ENCODERS {
-        let bundle = bundle(dialect);
+        let (graph, facts) = fused(dialect);
+        let mut files = BTreeMap::new();
+        let symbols = Symbols::new([(IMAGE_TOKENS.to_string(), (1, 64))]);
+        compile_graph(&graph, symbols, &mut files).unwrap();
+        let bundle = Bundle::open(Memory { files }).unwrap();
         for gpu in &gpus {
             let name = &gpu.adapter().name;
             let load = LoadOptions { poison: true, ..LoadOptions::default() };
             let mut engine = Engine::load_with(&bundle, gpu.clone(), load, &mut |_| ()).unwrap();
             for case in cases() {
-                let have = replayed(&mut engine, &case);
+                let have = replayed(&mut engine, &case, &facts);
                 case.check(&format!("{dialect} on {name}"), &have, tolerance);
             }
         }
     }
+}
+
+fn families(entry: &Entry) -> Vec<String> {
+    let family = |command: &Command| match command {
+        Command::Dispatch(dispatch) => dispatch.label.split(' ').next().map(str::to_string),
+        _ => None,
+    };
+    entry.commands.iter().filter_map(family).collect()
+}
+
+/// Whole models have the entry point beside the decoder's, with the same few dispatches whatever exporter wrote them.
+#[test]
+fn bundles_have_the_entry_point() {
+    let mut seen = Vec::new();
+    for (dialect, _) in ENCODERS {
+        let dir = folder(dialect);
+        let options = CompileOptions { max_image_patches: 255, ..CompileOptions::default() };
+        let compiled = analyze(dir.path(), &options, &mut Silent).unwrap();
+        let vision = compiled.manifest.model.vision.unwrap();
+        let wanted = VisionFacts {
+            max_patches: 252,
+            patch_values: 1536,
+            feature_size: 64,
+            merge_size: 2,
+            position_side: 8,
+            max_side: 127,
+            image_token: 508,
+            vision_start: 505,
+            vision_end: 506,
+        };
+        assert_eq!(vision, wanted, "{dialect}");
+        assert!(compiled.notes.iter().any(|note| note.contains("position_weight")), "{:?}", compiled.notes);
+        let schedule = &compiled.assembled.schedule;
+        let symbol = schedule.symbols.iter().find(|symbol| symbol.name == IMAGE_TOKENS).unwrap();
+        assert_eq!((symbol.min, symbol.max), (1, 63));
+        seen.push(families(&schedule.entries["vision"]));
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:#?}");
+    // Two blocks of eight, one for the patches, six for positions, the last norm and two for the merger.
+    assert!(seen[0].len() <= 2 * 8 + 10, "{:?}", seen[0]);
+}
+
+#[test]
+fn without_configuration_or_on_request_a_model_is_text_only() {
+    let none = CompileOptions { max_image_patches: 0, ..CompileOptions::default() };
+    let compiled = analyze(&model("genai015"), &none, &mut Silent).unwrap();
+    assert!(
+        compiled.manifest.model.vision.is_none()
+            && !compiled.manifest.entries.contains(&"vision".to_string())
+    );
+    let compiled = analyze(&model("mobius_standard"), &CompileOptions::default(), &mut Silent).unwrap();
+    assert!(compiled.manifest.model.vision.is_none());
+    assert!(compiled.notes.iter().any(|note| note.contains("left out")), "{:?}", compiled.notes);
+}
+
+/// The file of a vision encoder with its graph changed.
+fn changed(dialect: &str, file: &str, change: impl FnOnce(&mut GraphProto)) -> String {
+    let dir = folder(dialect);
+    let path = dir.path().join(file);
+    let mut proto = ModelProto::decode(std::fs::read(&path).unwrap().as_slice()).unwrap();
+    change(proto.graph.as_mut().unwrap());
+    std::fs::write(&path, proto.encode_to_vec()).unwrap();
+    encoder(dir.path()).unwrap_err().to_string()
+}
+
+/// A float in a graph that is one of these, by the name of the constant.
+fn set_float(graph: &mut GraphProto, name: &str, value: f32) {
+    let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name() == name).unwrap();
+    *tensor = TensorProto {
+        name: Some(name.to_string()),
+        data_type: Some(1),
+        dims: tensor.dims.clone(),
+        raw_data: Some(value.to_le_bytes().to_vec().into()),
+        ..TensorProto::default()
+    };
+}
+
+/// What a graph computes from the grid must be the runtime's tables, and an error says what it is instead.
+#[test]
+fn other_tables_are_refused() {
+    let torch = "onnx/vision_encoder.onnx";
+    // Interpolation over 6 instead of 7 intervals of a table of 8 rows.
+    let error = changed("genai015", torch, |graph| set_float(graph, "scalar_tensor_default", 6.0));
+    assert!(error.contains("node_sum_1") && error.contains("v.pos_embed.weight"), "{error}");
+    // Angles that turn twice as fast: a product where the frequencies are read.
+    let error = changed("genai015", torch, |graph| {
+        let cos = graph.node.iter_mut().find(|node| node.op_type() == "Cos").unwrap();
+        cos.op_type = Some("Tanh".to_string());
+    });
+    assert!(error.contains("node_unsqueeze_2") && error.contains("inv_freq"), "{error}");
+    // Another block order: rows and columns change places.
+    let error = changed("genai015", torch, |graph| {
+        let stack = graph.node.iter_mut().find(|node| node.output[0] == "stack_1").unwrap();
+        stack.input.swap(0, 3);
+    });
+    assert!(error.contains("node_sum_1") && error.contains("away"), "{error}");
+    // Pixels that depend on the grid in another way than by their number.
+    let error = changed("genai015", torch, |graph| {
+        let last = graph.node.iter_mut().rev().find(|node| node.op_type() == "Gelu").unwrap();
+        let (before, after) = (last.input[0].clone(), "scaled".to_string());
+        last.input[0].clone_from(&after);
+        let height = NodeProto {
+            op_type: Some("Cast".into()),
+            input: vec!["select_1".into()],
+            output: vec!["height".into()],
+            attribute: vec![AttributeProto {
+                name: Some("to".into()),
+                r#type: Some(2),
+                i: Some(1),
+                ..AttributeProto::default()
+            }],
+            ..NodeProto::default()
+        };
+        let product = NodeProto {
+            op_type: Some("Mul".into()),
+            input: vec![before, "height".into()],
+            output: vec![after],
+            ..NodeProto::default()
+        };
+        graph.node.extend([height, product]);
+    });
+    assert!(error.contains("height"), "{error}");
 }

@@ -49,7 +49,7 @@ FAMILIES = {
     "layout": "CenterCropPad Concat DepthToSpace Dropout Expand Flatten Identity Pad Reshape Slice SpaceToDepth Split "
     "Squeeze Tile Transpose Unsqueeze",
     "generate": "BlackmanWindow Constant ConstantOfShape EyeLike HammingWindow HannWindow OneHot Range Shape Size Trilu",
-    "indexing": "Gather GatherElements GatherND ScatterElements ScatterND",
+    "indexing": "Compress Gather GatherElements GatherND ScatterElements ScatterND",
     "product": "Einsum Gemm MatMul",
     "image": "AveragePool Conv ConvTranspose GlobalAveragePool GlobalMaxPool LRN LpPool MaxPool Resize",
     "norm": "BatchNormalization GroupNormalization InstanceNormalization LayerNormalization LpNormalization "
@@ -75,7 +75,7 @@ INTEGER = "products of integers with integer accumulation; quantized weights are
 TREES = "classical machine learning, domain ai.onnx.ml"
 NOT_IMPORTED = {
     "AffineGrid": VISION, "ArrayFeatureExtractor": TREES, "Bernoulli": RANDOM, "Binarizer": TREES,
-    "BitCast": "reinterprets bytes, which devices hold in other widths", "Col2Im": SCATTER, "Compress": DATA_DEPENDENT,
+    "BitCast": "reinterprets bytes, which devices hold in other widths", "Col2Im": SCATTER,
     "ConvInteger": INTEGER, "CumProd": "no kernel for running products", "DFT": SIGNAL, "DeformConv": VISION,
     "Det": "no kernel for determinants", "FlexAttention": "runs a subgraph on every score; domain ai.onnx.preview",
     "GRU": CELLS, "GridSample": VISION, "ImageDecoder": "reads image files", "LSTM": CELLS, "LabelEncoder": TREES,
@@ -94,7 +94,7 @@ NOT_IMPORTED = {
 
 # Operands by position that are shapes, axes, counts or switches.
 CONSTANT_OPERANDS = {
-    "Attention": [6], "CenterCropPad": [1], "ConstantOfShape": [0], "CumSum": [1], "Dropout": [1, 2], "Expand": [1],
+    "Attention": [6], "CenterCropPad": [1], "Compress": [1], "ConstantOfShape": [0], "CumSum": [1], "Dropout": [1, 2], "Expand": [1],
     "If": [0], "OneHot": [1], "Pad": [1, 2, 3], "Range": [0, 1, 2], "Reshape": [1], "Resize": [1, 2, 3],
     "ScatterElements": [1], "ScatterND": [1],
     "Slice": [1, 2, 3, 4], "Split": [1], "Squeeze": [1], "Tile": [1], "Trilu": [1], "Unsqueeze": [1],

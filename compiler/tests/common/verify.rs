@@ -16,16 +16,20 @@ use super::{golden, model};
 /// Largest difference of a logit, by golden file. The float32 reference itself is some 1e-5 off its float64 value.
 pub const LIMITS: [(&str, f64); 3] = [("text", 2e-4), ("split", 2e-4), ("long", 1e-3)];
 
-/// A tiny export compiled in memory.
+/// A tiny export compiled in memory, for text alone.
 pub fn compiled(dialect: &str, sizes: DecoderSizes) -> (Compiled, BTreeMap<String, Vec<u8>>) {
-    compiled_with(dialect, &CompileOptions { sizes, ..CompileOptions::default() })
+    compiled_with(dialect, &CompileOptions { sizes, max_image_patches: 0, ..CompileOptions::default() })
 }
 
-/// A variant of a tiny export in a hub folder, compiled in memory.
+/// A variant of a tiny export in a hub folder, compiled in memory, for text alone.
 pub fn compiled_variant(dialect: &str, variant: &str) -> (Compiled, BTreeMap<String, Vec<u8>>) {
     compiled_with(
         dialect,
-        &CompileOptions { variants: variant.parse().unwrap(), ..CompileOptions::default() },
+        &CompileOptions {
+            variants: variant.parse().unwrap(),
+            max_image_patches: 0,
+            ..CompileOptions::default()
+        },
     )
 }
 
