@@ -136,7 +136,9 @@ pub fn add_vision(
     let model = Model::open_inside(root, path).map_err(|cause| refused(cause.into()))?;
     let vision = match vision::load(&options.adjust(model), &config, max_patches) {
         Ok(vision) => vision,
-        Err(cause @ (VisionError::Unrecognised { .. } | VisionError::Interface(_))) if options.missing_allowed => {
+        Err(cause @ (VisionError::Unrecognised { .. } | VisionError::Interface(_)))
+            if options.missing_allowed =>
+        {
             loaded.notes.push(format!("`{}` is left out of the plan: {cause}", path.display()));
             return Ok(());
         }

@@ -132,7 +132,8 @@ impl Walk {
         if lift_op(probes, &producers).is_none() || ports.len() != 1 {
             return Err(differs(
                 &name,
-                "it is another operator for another grid, or a size of it is not linear in the number of patches",
+                "for another grid it is another operator, computes with another number, or has a size that is not linear in \
+                 the number of patches",
             ));
         }
         let operands: Vec<Vec<Option<ValueId>>> =

@@ -124,8 +124,7 @@ pub enum VisionError {
 /// The graph of a vision encoder over the runtime's tables, for at most `max_patches` of one replay.
 pub fn load(model: &Model, config: &VisionConfig, max_patches: u32) -> Result<Vision, VisionError> {
     let probes = probe::import_all(model, config.merge_size)?;
-    let general =
-        generalise::generalise(&probes, &probe::few_floats(model), config.merge_size, max_patches)?;
+    let general = generalise::generalise(&probes, &probe::few_floats(model), config.merge_size, max_patches)?;
     let graph = general.graph;
     let width = |value: qwenc_ir::ValueId| {
         let dim = graph.value(value).ty.shape.last().and_then(Dim::as_usize);
