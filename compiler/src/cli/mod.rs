@@ -1,10 +1,14 @@
 //! The command line: one file a subcommand.
 
+mod answer;
+mod chat;
 mod compile;
 mod device;
 mod emit;
+mod generate;
 mod inspect;
 mod out;
+mod pictures;
 mod progress;
 mod quant_report;
 mod run;
@@ -37,6 +41,10 @@ enum Command {
     Run(run::RunArgs),
     /// Replay a bundle on a golden file and compare logits; exits 0 only if every check holds
     Verify(verify::VerifyArgs),
+    /// Answer a prompt, streaming
+    Generate(generate::GenerateArgs),
+    /// Talk with a model
+    Chat(chat::ChatArgs),
     /// Show what is in a model or a bundle: operators, passes, fusions, kernels, memory
     Inspect(inspect::InspectArgs),
 }
@@ -125,6 +133,8 @@ pub fn run() -> ExitCode {
         Command::Compile(args) => compile::execute(&args),
         Command::Run(args) => run::execute(&args),
         Command::Verify(args) => verify::execute(&args),
+        Command::Generate(args) => generate::execute(&args),
+        Command::Chat(args) => chat::execute(&args),
         Command::Inspect(args) => inspect::execute(&args),
     };
     match outcome {
