@@ -12,6 +12,7 @@ pub mod format;
 pub mod gpu;
 pub mod image;
 pub mod printable;
+pub mod sampling;
 pub mod session;
 pub mod tokenizer;
 pub mod vision;

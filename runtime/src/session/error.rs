@@ -1,6 +1,7 @@
 //! Why a session cannot go on.
 
 use crate::engine::EngineError;
+use crate::sampling::SamplingError;
 use crate::vision::VisionError;
 
 /// A session cannot start, or cannot take a call.
@@ -57,6 +58,18 @@ pub enum SessionError {
     /// A session cannot go back to a position that it does not remember.
     #[error("the session remembers no position to go back to; take a snapshot first")]
     NoSnapshot,
+    /// A bundle that cannot choose tokens.
+    #[error("the bundle has no entry point `sample`; compile the model again")]
+    NoSampler,
+    /// A token to sample, or to feed, that nobody prepared.
+    #[error("start sampling first; a sampled token can be fed once")]
+    NotSampling,
+    /// Parameters of sampling that make no sense.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
+    /// No token to choose.
+    #[error("all logits are NaN or minus infinity: no token can be chosen")]
+    NoToken,
     /// The logits of a row that the GPU does not hold.
     #[error("there is no row {row} to give logits of: the last call has {rows} rows")]
     NoSuchRow {

@@ -2,10 +2,12 @@
 
 use super::{
     DECODE, HEAD, IMAGE_FEATURES, IMAGE_ROWS, INPUT_IDS, LOGITS, PATCH_POSITIONS, PIXEL_VALUES, POSITION_IDS,
-    POSITION_INDEX, POSITION_WEIGHT, PREFILL, SEGMENTS, SessionError, VISION,
+    POSITION_INDEX, POSITION_WEIGHT, PREFILL, SAMPLE, SAMPLING, SEGMENTS, SessionError, TOKEN, TOKEN_COUNTS,
+    VISION,
 };
 use crate::engine::{Backend, Engine};
 use crate::format::{Bounds, DType, DecoderFacts, Expr, TensorSlot, VisionFacts, bounds};
+use crate::sampling::PARAM_WORDS;
 
 /// What a session knows of the entry points.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +16,8 @@ pub(super) struct Layout {
     pub(super) axes: usize,
     /// Entry point `prefill` takes feature rows of pictures.
     pub(super) images: bool,
+    /// Whether there is an entry point `sample`.
+    pub(super) samples: bool,
 }
 
 pub(super) fn check<B: Backend>(engine: &Engine<B>) -> Result<(DecoderFacts, Layout), SessionError> {
@@ -62,7 +66,8 @@ pub(super) fn check<B: Backend>(engine: &Engine<B>) -> Result<(DecoderFacts, Lay
     match axes.as_slice() {
         [prefill, decode] if prefill == decode => {
             let axes = usize::try_from(*prefill).unwrap_or_default();
-            Ok((facts, Layout { axes, images: vision.is_some() }))
+            let samples = check_sample(engine, facts.vocab_size, &bounds)?;
+            Ok((facts, Layout { axes, images: vision.is_some(), samples }))
         }
         _ => Err(not(format!("`{PREFILL}` and `{DECODE}` disagree on the axes of `{POSITION_IDS}`"))),
     }
@@ -95,6 +100,24 @@ fn check_vision<B: Backend>(
     let features = (patches / block).saturating_mul(facts.feature_size.into());
     let slot = engine.output(VISION, IMAGE_FEATURES)?;
     expect(VISION, IMAGE_FEATURES, slot, DType::F32, features, bounds)
+}
+
+/// Whether the optional entry point `sample` is there; it must be as the session uses it.
+fn check_sample<B: Backend>(
+    engine: &Engine<B>,
+    vocab_size: u32,
+    bounds: &Bounds,
+) -> Result<bool, SessionError> {
+    let Some(entry) = engine.schedule().entries.get(SAMPLE) else { return Ok(false) };
+    check_symbols(engine, SAMPLE, &[])?;
+    if let Some(name) = entry.inputs.keys().find(|name| ![SAMPLING, TOKEN_COUNTS].contains(&name.as_str())) {
+        return Err(SessionError::NotADecoder(format!("entry point `{SAMPLE}` takes an input `{name}`")));
+    }
+    let words = i64::try_from(PARAM_WORDS).unwrap_or_default();
+    expect(SAMPLE, SAMPLING, engine.input(SAMPLE, SAMPLING)?, DType::U32, words, bounds)?;
+    expect(SAMPLE, TOKEN_COUNTS, engine.input(SAMPLE, TOKEN_COUNTS)?, DType::U32, vocab_size.into(), bounds)?;
+    expect(SAMPLE, TOKEN, engine.output(SAMPLE, TOKEN)?, DType::U32, 1, bounds)?;
+    Ok(true)
 }
 
 fn check_symbols<B: Backend>(engine: &Engine<B>, entry: &str, known: &[&str]) -> Result<(), SessionError> {

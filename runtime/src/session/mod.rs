@@ -10,6 +10,7 @@ mod images;
 mod layout;
 #[cfg(feature = "native")]
 mod native;
+mod sample;
 mod snapshot;
 
 pub use error::SessionError;
@@ -17,6 +18,7 @@ pub use images::{
     IMAGE_FEATURES, IMAGE_ROWS, PATCH_POSITIONS, PIXEL_VALUES, POSITION_INDEX, POSITION_WEIGHT, Picture,
     SEGMENTS, VISION,
 };
+pub use sample::{SAMPLE, SAMPLING, TOKEN, TOKEN_COUNTS};
 
 use std::ops::Range;
 
@@ -58,6 +60,10 @@ pub struct Session<B: Backend> {
     rope_delta: i32,
     last: Option<Last>,
     snapshot: Option<Snapshot>,
+    /// Tokens sampled since sampling was started.
+    draws: Option<u32>,
+    /// Whether the GPU holds a sampled token as the next input of `decode`.
+    sampled: bool,
 }
 
 /// What one call feeds.
@@ -86,7 +92,8 @@ impl<B: Backend> Session<B> {
     pub fn new(engine: Engine<B>) -> Result<Self, SessionError> {
         let (facts, layout) = layout::check(&engine)?;
         engine.reset_states()?;
-        Ok(Self { engine, facts, layout, past: 0, rope_delta: 0, last: None, snapshot: None })
+        let (past, rope_delta, last, snapshot) = (0, 0, None, None);
+        Ok(Self { engine, facts, layout, past, rope_delta, last, snapshot, draws: None, sampled: false })
     }
 
     /// The engine below.
@@ -135,6 +142,8 @@ impl<B: Backend> Session<B> {
         self.past = 0;
         self.rope_delta = 0;
         self.last = None;
+        self.draws = None;
+        self.sampled = false;
         Ok(())
     }
 
@@ -167,6 +176,11 @@ impl<B: Backend> Session<B> {
         let ids = [id];
         self.check_call(&ids, positions)?;
         self.write_call(DECODE, Call { ids: &ids, positions, rows: &[] }, 0..1)?;
+        self.replay_decode()
+    }
+
+    /// Replays `decode`, whose inputs are in place.
+    fn replay_decode(&mut self) -> Result<(), SessionError> {
         let past = self.past;
         self.replay(DECODE, &|name| match name {
             "past" => Some(past),
@@ -175,6 +189,7 @@ impl<B: Backend> Session<B> {
         })?;
         self.past += 1;
         self.last = Some(Last::Decoded);
+        self.sampled = false;
         Ok(())
     }
 
@@ -183,20 +198,25 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// [`SessionError::NoSuchRow`] when the GPU does not hold that row; [`SessionError::Engine`] when the GPU fails.
     pub async fn logits_async(&mut self, row: u32) -> Result<Vec<f32>, SessionError> {
+        let entry = self.hold_logits(row)?;
+        Ok(self.engine.read_f32_async(entry, LOGITS).await?)
+    }
+
+    /// Makes the GPU hold the logits of a row, and says which entry point's output they are.
+    fn hold_logits(&mut self, row: u32) -> Result<&'static str, SessionError> {
         let rows = u32::try_from(self.last_chunk().len()).unwrap_or(u32::MAX);
-        let entry = match self.last {
-            Some(Last::Decoded) if row == 0 => DECODE,
+        match self.last {
+            Some(Last::Decoded) if row == 0 => Ok(DECODE),
             Some(Last::Chunk(tokens)) if row < tokens => {
                 self.replay(HEAD, &|name| match name {
                     "row" => Some(row),
                     "tokens" => Some(tokens),
                     _ => None,
                 })?;
-                HEAD
+                Ok(HEAD)
             }
-            _ => return Err(SessionError::NoSuchRow { row, rows }),
-        };
-        Ok(self.engine.read_f32_async(entry, LOGITS).await?)
+            _ => Err(SessionError::NoSuchRow { row, rows }),
+        }
     }
 
     /// Feeds one call's tokens, and returns the logits of the tokens at the `wanted` places of the call, ascending. One token
@@ -253,6 +273,7 @@ impl<B: Backend> Session<B> {
         })?;
         self.past += tokens;
         self.last = Some(Last::Chunk(tokens));
+        self.sampled = false;
         Ok(())
     }
 
@@ -261,6 +282,17 @@ impl<B: Backend> Session<B> {
         let Call { ids, positions, .. } = call;
         let part = ids.get(piece.clone()).unwrap_or_default();
         self.engine.write_input(entry, INPUT_IDS, bytemuck::cast_slice(part))?;
+        self.write_positions(entry, ids.len(), positions, piece)
+    }
+
+    /// Writes the positions of a piece of a call of `tokens`.
+    fn write_positions(
+        &self,
+        entry: &str,
+        tokens: usize,
+        positions: Positions<'_>,
+        piece: Range<usize>,
+    ) -> Result<(), SessionError> {
         if self.layout.axes == 0 {
             return Ok(());
         }
@@ -271,7 +303,7 @@ impl<B: Backend> Session<B> {
                 std::iter::repeat_n(text, self.layout.axes).flatten().collect()
             }
             Positions::Explicit(all) => {
-                let axes = all.chunks_exact(ids.len().max(1));
+                let axes = all.chunks_exact(tokens.max(1));
                 axes.flat_map(|axis| axis.get(piece.clone()).unwrap_or_default()).copied().collect()
             }
         };

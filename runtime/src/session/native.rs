@@ -2,6 +2,7 @@
 
 use super::{Picture, Positions, Session, SessionError};
 use crate::engine::Backend;
+use crate::sampling::SamplingParams;
 
 impl<B: Backend> Session<B> {
     /// [`Session::logits_async`], waiting on this thread.
@@ -10,6 +11,14 @@ impl<B: Backend> Session<B> {
     /// As there.
     pub fn logits(&mut self, row: u32) -> Result<Vec<f32>, SessionError> {
         pollster::block_on(self.logits_async(row))
+    }
+
+    /// [`Session::sample_async`], waiting on this thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn sample(&mut self, params: &SamplingParams) -> Result<u32, SessionError> {
+        pollster::block_on(self.sample_async(params))
     }
 
     /// [`Session::feed_async`], waiting on this thread.

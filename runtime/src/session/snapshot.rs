@@ -41,6 +41,7 @@ impl<B: Backend> Session<B> {
         self.past = past;
         self.rope_delta = rope_delta;
         self.last = None;
+        self.sampled = false;
         Ok(())
     }
 }

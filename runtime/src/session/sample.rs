@@ -1,0 +1,90 @@
+//! Choosing tokens on the GPU, by the entry point `sample`.
+
+use super::{DECODE, Last, Positions, Session, SessionError};
+use crate::engine::Backend;
+use crate::sampling::{IN_PROMPT, NO_TOKEN, SamplingParams};
+
+/// Entry point that chooses a token by the logits that `head` or `decode` left.
+pub const SAMPLE: &str = "sample";
+/// Input of `sample`: u32 \[12\], see [`SamplingParams::words`].
+pub const SAMPLING: &str = "sampling";
+/// Input of `sample`, which also updates it: u32, one a word of the vocabulary, see [`IN_PROMPT`].
+pub const TOKEN_COUNTS: &str = "token_counts";
+/// Output of `sample`: u32 \[1\].
+pub const TOKEN: &str = "token";
+
+impl<B: Backend> Session<B> {
+    /// Begins a generation: penalties look at the tokens of this prompt and at those that are sampled from here on, and
+    /// random numbers start over.
+    ///
+    /// # Errors
+    /// [`SessionError::NoSampler`], [`SessionError::TokenOutOfRange`]; [`SessionError::Engine`] when the GPU fails.
+    pub fn start_sampling(&mut self, prompt: &[i32]) -> Result<(), SessionError> {
+        if !self.layout.samples {
+            return Err(SessionError::NoSampler);
+        }
+        let vocab_size = self.facts.vocab_size;
+        let mut counts = vec![0u32; usize::try_from(vocab_size).unwrap_or_default()];
+        for (at, id) in prompt.iter().enumerate() {
+            match usize::try_from(*id).ok().and_then(|id| counts.get_mut(id)) {
+                Some(count) => *count = IN_PROMPT,
+                None => return Err(SessionError::TokenOutOfRange { at, id: *id, vocab_size }),
+            }
+        }
+        self.engine.write_input(SAMPLE, TOKEN_COUNTS, bytemuck::cast_slice(&counts))?;
+        self.draws = Some(0);
+        Ok(())
+    }
+
+    /// Chooses the token that follows the last one fed, and counts it. Only 4 bytes come back from the GPU.
+    ///
+    /// # Errors
+    /// [`SessionError::NotSampling`] before [`Session::start_sampling`]; [`SessionError::Sampling`] for parameters out of
+    /// range; [`SessionError::NoSuchRow`] when nothing has been fed; [`SessionError::NoToken`] when no logit is a number;
+    /// [`SessionError::Engine`] when the GPU fails.
+    pub async fn sample_async(&mut self, params: &SamplingParams) -> Result<u32, SessionError> {
+        self.sample_on_gpu(params)?;
+        let bytes = self.engine.read_output_async(SAMPLE, TOKEN).await?;
+        let token = bytes.first_chunk().map_or(NO_TOKEN, |word| u32::from_le_bytes(*word));
+        if token >= self.facts.vocab_size { Err(SessionError::NoToken) } else { Ok(token) }
+    }
+
+    /// [`Session::sample_async`] without waiting for the token, which [`Session::decode_sampled`] takes where it is.
+    ///
+    /// # Errors
+    /// As there, but a missing token does not show: it counts as token 0.
+    pub fn sample_on_gpu(&mut self, params: &SamplingParams) -> Result<(), SessionError> {
+        params.check()?;
+        let step = self.draws.ok_or(SessionError::NotSampling)?;
+        self.hold_logits(self.last_row())?;
+        self.engine.write_input(SAMPLE, super::SAMPLING, bytemuck::cast_slice(&params.words(step)))?;
+        self.engine.replay(SAMPLE, &[])?;
+        self.draws = Some(step.wrapping_add(1));
+        self.sampled = true;
+        Ok(())
+    }
+
+    /// Feeds the token that was sampled last through `decode`, at the text position that follows. The token need not have
+    /// come back from the GPU.
+    ///
+    /// # Errors
+    /// [`SessionError::NotSampling`] when nothing has been sampled since tokens were last fed; else as
+    /// [`Session::decode_at`].
+    pub fn decode_sampled(&mut self, positions: Positions<'_>) -> Result<(), SessionError> {
+        if !self.sampled {
+            return Err(SessionError::NotSampling);
+        }
+        // Any valid id: what counts is the number of tokens.
+        self.check_call(&[0], positions)?;
+        self.write_positions(DECODE, 1, positions, 0..1)?;
+        self.replay_decode()
+    }
+
+    /// The last row of the last chunk.
+    fn last_row(&self) -> u32 {
+        match self.last {
+            Some(Last::Chunk(tokens)) => tokens.saturating_sub(1),
+            _ => 0,
+        }
+    }
+}
