@@ -12,7 +12,7 @@ use common::{DIALECTS, STANDARD, copy_tree, golden, model, replace_file, tree};
 use prost::Message;
 use qwenc::model::entries::DecoderSizes;
 use qwenc::onnx::proto::ModelProto;
-use qwenc::pipeline::{CompileOptions, Silent, compile};
+use qwenc::pipeline::{CompileOptions, Silent, compile, compile_to};
 use qwenc_golden::GoldenFile;
 use qwenc_runtime::bundle::{Bundle, Folder};
 use qwenc_runtime::format::Command;
@@ -247,4 +247,21 @@ fn a_bundle_can_test_itself() {
     assert!(!out.join("model/tokenizer.json").exists());
     let bundle = Bundle::open(Folder::new(&out).unwrap()).unwrap();
     assert_eq!(bundle.tokenizer().unwrap().unwrap().token_to_id("<|im_end|>"), Some(502));
+    let shown =
+        std::process::Command::new(env!("CARGO_BIN_EXE_qwenc")).arg("inspect").arg(&out).output().unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let line = "tokenizer: 512 tokens, 119 merges, 137 added tokens, words as Qwen3.5, NFC";
+    assert!(shown.contains(line), "{shown}");
+}
+
+#[test]
+fn a_tokenizer_that_is_not_supported_is_a_note() {
+    let dir = tempfile::tempdir().unwrap();
+    copy_tree(&model("genai"), dir.path());
+    replace_file(&dir.path().join("tokenizer.json"), br#"{"model":{"type":"Unigram","vocab":[]}}"#);
+    let mut files = BTreeMap::new();
+    let compiled = compile_to(dir.path(), &mut files, &CompileOptions::default(), &mut Silent).unwrap();
+    let note = compiled.notes.iter().find(|note| note.contains("no tokenizer")).unwrap();
+    assert!(note.contains("`tokenizer.json`: `model.type` is Unigram"), "{note}");
+    assert!(!files.contains_key("model/tokenizer.bin"));
 }

@@ -16,7 +16,7 @@ struct Target {
 
 const MODELS: &[&str] = &["compiler/fuzz/seeds/import", "compiler/tests/onnx_cases"];
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 6] = [
     Target { name: "protobuf", seeds: MODELS, max_len: 1 << 16 },
     Target { name: "import", seeds: MODELS, max_len: 1 << 15 },
     Target {
@@ -25,6 +25,7 @@ const TARGETS: [Target; 5] = [
         max_len: 1 << 13,
     },
     Target { name: "bundle", seeds: &["compiler/fuzz/seeds/bundle"], max_len: 1 << 16 },
+    Target { name: "tokenizer", seeds: &["compiler/fuzz/seeds/tokenizer"], max_len: 1 << 14 },
     Target { name: "compile", seeds: MODELS, max_len: 1 << 14 },
 ];
 

@@ -9,10 +9,12 @@ use clap::Args;
 use miette::{IntoDiagnostic, WrapErr, miette};
 use qwenc_ir::Graph;
 use qwenc_runtime::format::{Command, MANIFEST_FILE, Manifest, SCHEDULE_FILE, Schedule};
+use qwenc_runtime::tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerFacts};
 use serde_json::{Value, json};
 
 use super::ModelArgs;
 use super::out::{self, say};
+use crate::model::assets::read_beside;
 use crate::model::files::ModelFiles;
 use crate::passes::{PassRecord, histogram};
 use crate::pipeline::{Observer, analyze};
@@ -53,7 +55,10 @@ fn inspect_bundle(folder: &Path, args: &InspectArgs) -> miette::Result<()> {
     };
     let manifest = Manifest::from_json(&read(MANIFEST_FILE)?).into_diagnostic()?;
     let schedule = Schedule::from_json(&read(SCHEDULE_FILE)?).into_diagnostic()?;
-    let facts = BundleFacts::new(&manifest, &schedule);
+    let mut facts = BundleFacts::new(&manifest, &schedule);
+    if let Some(table) = read_beside(folder, TOKENIZER_FILE).into_diagnostic()? {
+        facts.tokenizer = Some(Tokenizer::from_bytes(&table).into_diagnostic()?.facts());
+    }
     if args.json {
         say!("{}", facts.json())
     } else {
@@ -220,12 +225,14 @@ impl fmt::Display for PassRow {
 pub(super) struct BundleFacts<'a> {
     manifest: &'a Manifest,
     schedule: &'a Schedule,
+    /// What is in its tokenizer's table, where that has been read.
+    tokenizer: Option<TokenizerFacts>,
 }
 
 impl<'a> BundleFacts<'a> {
     /// Facts of a manifest and its schedule.
     pub(super) fn new(manifest: &'a Manifest, schedule: &'a Schedule) -> Self {
-        Self { manifest, schedule }
+        Self { manifest, schedule, tokenizer: None }
     }
 
     /// Dispatches of an entry point by kernel family.
@@ -252,14 +259,24 @@ impl<'a> BundleFacts<'a> {
                 (name, json!({ "dispatches": dispatches, "families": families }))
             })
             .collect();
-        json!({
+        let tokenizer = self.tokenizer.map(|facts| {
+            json!({
+                "tokens": facts.tokens, "merges": facts.merges, "added": facts.added,
+                "pattern": facts.pattern.name(), "nfc": facts.nfc,
+            })
+        });
+        let mut value = json!({
             "model": self.manifest.model,
             "entries": entries,
             "pipelines": self.schedule.pipelines.len(),
             "memory": self.manifest.memory,
             "requirements": self.manifest.requirements,
             "quantization": self.manifest.quantization,
-        })
+        });
+        if let (Some(tokenizer), Some(object)) = (tokenizer, value.as_object_mut()) {
+            object.insert("tokenizer".into(), tokenizer);
+        }
+        value
     }
 
     /// The facts as JSON text.
@@ -282,6 +299,9 @@ impl fmt::Display for BundleFacts<'_> {
                 decoder.max_context,
                 decoder.prefill_chunk
             )?;
+        }
+        if let Some(tokenizer) = &self.tokenizer {
+            write!(f, "\ntokenizer: {tokenizer}")?;
         }
         writeln!(f, "\n\nentry points")?;
         for name in self.schedule.entries.keys() {

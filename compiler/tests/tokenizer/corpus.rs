@@ -262,7 +262,7 @@ impl Corpus {
                 let (a, b) = (*rng.pick(&SENTENCES), *rng.pick(&SENTENCES));
                 format!("{}{}{}", a, rng.pick(&SPACES), cut(b, rng.below(b.len()), 40))
             }
-            3 => decomposed(*rng.pick(&SENTENCES)),
+            3 => decomposed(rng.pick::<&str>(&SENTENCES)),
             4 => {
                 pieces(&mut rng, |rng| format!("{}{}", rng.pick(&EMOJI), rng.pick(&["", "", " ", "a", "\n"])))
             }

@@ -5,9 +5,9 @@ mod corpus;
 mod vocabulary;
 
 use corpus::{Corpus, Rng};
-use qwenc::tokenizer::compile_json;
+use qwenc::tokenizer::{Outcome, compile, compile_json};
 use qwenc_runtime::tokenizer::{Detokenizer, Pattern, Tokenizer};
-use serde_json::Value;
+use serde_json::{Value, json};
 use vocabulary::{qwen2, qwen2_merges, workspace};
 
 /// A compiled tokenizer and the reference.
@@ -164,4 +164,108 @@ fn added_tokens_with_flags() {
         let text: String = (0..1 + rng.below(9)).map(|_| *rng.pick(&parts)).collect();
         pair.compare(&text, &mut rng);
     }
+}
+
+/// What the runtime does not do is refused, with the field that asks for it.
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    let bytes = std::fs::read(workspace("models/tiny/genai/tokenizer.json")).unwrap();
+    let good: Value = serde_json::from_slice(&bytes).unwrap();
+    compile_json(good.to_string().as_bytes()).unwrap();
+    let cases: [(&str, Value, &str); 18] = [
+        ("/model/type", json!("Unigram"), "`model.type` is Unigram"),
+        ("/model/dropout", json!(0.1), "`model.dropout`"),
+        ("/model/end_of_word_suffix", json!("</w>"), "`model.end_of_word_suffix`"),
+        ("/model/continuing_subword_prefix", json!("##"), "`model.continuing_subword_prefix`"),
+        ("/model/vocab/!", json!(1), "id 1 is that of two tokens"),
+        ("/model/vocab/!", json!(4_000_000), "id 4000000 is too large"),
+        ("/model/merges/0", json!(["Ġ", "☃"]), "the tokenizers library refuses it"),
+        ("/model/merges", json!("none"), "data did not match"),
+        ("/normalizer", json!({ "type": "NFKC" }), "`normalizer` has NFKC"),
+        (
+            "/normalizer",
+            json!({ "type": "Sequence", "normalizers": [{ "type": "Lowercase" }] }),
+            "has Lowercase",
+        ),
+        ("/pre_tokenizer", json!({ "type": "Whitespace" }), "`pre_tokenizer` has Whitespace"),
+        ("/pre_tokenizer/pretokenizers/0/pattern/Regex", json!("\\w+"), "no expression of a known model"),
+        ("/pre_tokenizer/pretokenizers/0/behavior", json!("MergedWithNext"), "behavior MergedWithNext"),
+        ("/pre_tokenizer/pretokenizers/1/add_prefix_space", json!(true), "`add_prefix_space`"),
+        ("/pre_tokenizer/pretokenizers/1/use_regex", json!(true), "`use_regex`"),
+        (
+            "/post_processor/single",
+            json!([{ "SpecialToken": { "id": "<s>", "type_id": 0 } }]),
+            "`post_processor`",
+        ),
+        ("/decoder", json!(null), "`decoder`"),
+        ("/added_tokens/0/single_word", json!(true), "`single_word`"),
+    ];
+    for (place, value, part) in cases {
+        let mut document = good.clone();
+        *document.pointer_mut(place).unwrap() = value;
+        let error = compile_json(document.to_string().as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("`tokenizer.json`: ") && error.contains(part), "{place}: {error}");
+    }
+    let mut document = good.clone();
+    let vocab = document["model"]["vocab"].as_object_mut().unwrap();
+    let id = vocab.remove("Ā").unwrap();
+    vocab.insert("another".into(), id);
+    let error = compile_json(document.to_string().as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("no token for the byte"), "{error}");
+    for text in ["", "{}", "[]", "{\"model\":", &"[".repeat(100_000), "{\"model\":{\"vocab\":[]}}"] {
+        let error = compile_json(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.len() < 200, "{error}");
+    }
+}
+
+/// `vocab.json` and `merges.txt` with the tokenizer's class make the same table as the `tokenizer.json`.
+#[test]
+fn vocabulary_and_merges_without_a_tokenizer_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: String| std::fs::write(folder.path().join(name), content).unwrap();
+    let bytes = std::fs::read(workspace("models/tiny/genai/tokenizer.json")).unwrap();
+    let json: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(compile(folder.path()).unwrap(), Outcome::None);
+    write("vocab.json", json["model"]["vocab"].to_string());
+    let pair = |merge: &Value| format!("{} {}\r\n", merge[0].as_str().unwrap(), merge[1].as_str().unwrap());
+    let merges: String = json["model"]["merges"].as_array().unwrap().iter().map(pair).collect();
+    write("merges.txt", format!("#version: 0.2\r\n{merges}"));
+    let refusal = |part: &str| match compile(folder.path()).unwrap() {
+        Outcome::Unsupported(error) => assert!(error.to_string().contains(part), "{error}"),
+        other => panic!("{other:?}"),
+    };
+    refusal("`tokenizer_class`");
+    let tokens: serde_json::Map<String, Value> = json["added_tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|token| (token["id"].to_string(), token.clone()))
+        .collect();
+    let config =
+        |class: &str| json!({ "tokenizer_class": class, "added_tokens_decoder": tokens }).to_string();
+    write("tokenizer_config.json", config("LlamaTokenizer"));
+    refusal("LlamaTokenizer");
+    let table = || match compile(folder.path()).unwrap() {
+        Outcome::Table(asset) => asset.bytes,
+        other => panic!("{other:?}"),
+    };
+    write("tokenizer_config.json", config("Qwen3_5Tokenizer"));
+    assert_eq!(table(), compile_json(&bytes).unwrap());
+    write("tokenizer_config.json", config("Qwen2TokenizerFast"));
+    let tokenizer = Tokenizer::from_bytes(&table()).unwrap();
+    assert_eq!(tokenizer.facts().pattern, Pattern::Qwen2);
+    // Added tokens in files of their own, and the family in the model's configuration.
+    std::fs::remove_file(folder.path().join("tokenizer_config.json")).unwrap();
+    let listed: serde_json::Map<String, Value> = tokens
+        .values()
+        .map(|token| (token["content"].as_str().unwrap().to_string(), token["id"].clone()))
+        .collect();
+    let names: Vec<&String> = listed.keys().collect();
+    write("special_tokens_map.json", json!({ "additional_special_tokens": names }).to_string());
+    write("added_tokens.json", Value::Object(listed).to_string());
+    write("config.json", json!({ "model_type": "qwen3_5" }).to_string());
+    assert_eq!(table(), compile_json(&bytes).unwrap());
+    // A tokenizer.json goes first.
+    write("tokenizer.json", "{}".into());
+    refusal("tokenizer.json");
 }

@@ -135,3 +135,38 @@ fn offer(heap: &mut BinaryHeap<Reverse<(u32, usize)>>, place: usize, merged: Mer
         heap.push(Reverse((merged.rank, place)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words of two letters, over merges that any two ids below 40 may have: the heap and the search agree.
+    #[test]
+    fn long_and_short_words_merge_alike() {
+        let mut state = 7_u64;
+        let mut next = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            u32::try_from((state >> 33) % bound).unwrap()
+        };
+        let bytes: [u32; 256] = std::array::from_fn(|byte| u32::try_from(byte % 2).unwrap());
+        for _ in 0..200 {
+            let mut merges: Vec<[u32; 3]> = Vec::new();
+            for id in 2..40 {
+                let (left, right) = (next(id), next(id));
+                if !merges.iter().any(|[a, b, _]| (*a, *b) == (left, right)) {
+                    let at = next(merges.len() as u64 + 1) as usize;
+                    merges.insert(at, [left, right, u32::try_from(id).unwrap()]);
+                }
+            }
+            let pairs = PairIndex::new(&merges).unwrap();
+            let mut merger = Merger::default();
+            for length in [0, 1, 2, 3, 17, 64, 65, 200] {
+                let word: Vec<u8> = (0..length).map(|_| u8::try_from(next(2)).unwrap()).collect();
+                let (mut short, mut long) = (Vec::new(), Vec::new());
+                merger.merge_short(&word, &bytes, &pairs, &mut short);
+                merger.merge_long(&word, &bytes, &pairs, &mut long);
+                assert_eq!(short, long, "{merges:?} {word:?}");
+            }
+        }
+    }
+}

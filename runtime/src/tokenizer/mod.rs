@@ -61,6 +61,14 @@ pub struct TokenizerFacts {
     pub nfc: bool,
 }
 
+impl std::fmt::Display for TokenizerFacts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { tokens, merges, added, pattern, nfc } = self;
+        write!(f, "{tokens} tokens, {merges} merges, {added} added tokens, words as {}", pattern.name())?;
+        if *nfc { write!(f, ", NFC") } else { Ok(()) }
+    }
+}
+
 impl Tokenizer {
     /// Reads a table. It may come from anywhere: whatever it says, reading takes time and memory in proportion to its
     /// size, and using it does not panic.

@@ -1,4 +1,5 @@
-//! Writes the seeds of the bundle target to `seeds/bundle/`: small bundles, as the compiler makes them.
+//! Writes seeds: small bundles to `seeds/bundle/`, and the tables of tiny tokenizers to `seeds/tokenizer/`, as the compiler
+//! makes them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,8 +20,18 @@ const GRAPHS: [(&str, &str); 2] = [
     ),
 ];
 
+/// Models of `models/tiny` whose tokenizers differ.
+const TOKENIZERS: [&str; 2] = ["odd_genai", "odd_torch"];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/bundle");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = root.join("seeds/tokenizer");
+    std::fs::create_dir_all(&folder)?;
+    for name in TOKENIZERS {
+        let json = std::fs::read(root.join(format!("../../models/tiny/{name}/tokenizer.json")))?;
+        std::fs::write(folder.join(format!("{name}.bin")), qwenc::tokenizer::compile_json(&json)?)?;
+    }
+    let folder = root.join("seeds/bundle");
     std::fs::create_dir_all(&folder)?;
     for (name, text) in GRAPHS {
         let graph = parse(text, &ConstPool::new())?;
