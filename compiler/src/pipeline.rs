@@ -297,7 +297,9 @@ fn cut(loaded: &Loaded, options: &CompileOptions) -> Result<Entries, CompileErro
     let mut entries = entries::decoder(graph, options.sizes)
         .map_err(|error| lower_error("decoder", LowerError::graph(error.to_string())))?;
     if let (Some(vision), Some(config)) = (&loaded.vision, loaded.config.vision) {
-        entries.add_vision(vision, config.merge_size, options.max_image_patches);
+        entries
+            .add_vision(vision, config.merge_size, options.max_image_patches)
+            .map_err(|error| lower_error("prefill", LowerError::graph(error.to_string())))?;
     }
     Ok(entries)
 }

@@ -10,6 +10,7 @@ use qwenc_codegen_wgsl::Symbols;
 use qwenc_ir::{Dim, Graph, InferError, Op, ValueId, ValueType};
 use qwenc_runtime::format::{Constraint, Expr};
 
+use super::image_merge::merge_images;
 use super::transform::{extract, join};
 use crate::vision::{IMAGE_TOKENS, Vision};
 
@@ -17,6 +18,8 @@ use crate::vision::{IMAGE_TOKENS, Vision};
 pub const TOKENS: &str = "tokens";
 /// Positions that the states already hold.
 pub const PAST: &str = "past";
+/// The entry point that runs a chunk of the prompt.
+const PREFILL: &str = "prefill";
 /// The row of the chunk whose logits are wanted.
 pub const ROW: &str = "row";
 /// The buffer in which `prefill` leaves hidden states for `head`.
@@ -45,8 +48,14 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// Adds the entry point `vision`. Its symbol counts image tokens, so that patches always make whole ones.
-    pub fn add_vision(&mut self, vision: &Vision, merge_size: u32, max_patches: u32) {
+    /// Adds the entry point `vision`, and to `prefill` the place where its features go. Its symbol counts image tokens, so
+    /// that patches always make whole ones.
+    pub fn add_vision(
+        &mut self,
+        vision: &Vision,
+        merge_size: u32,
+        max_patches: u32,
+    ) -> Result<(), InferError> {
         let most = i64::from((max_patches / (merge_size * merge_size).max(1)).max(1));
         self.entries.push(EntryGraph { name: "vision", graph: vision.graph.clone(), constraints: vec![] });
         let ranges = self.symbols.ranges();
@@ -54,6 +63,11 @@ impl Entries {
             self.symbols.names().iter().filter_map(|name| Some((name.clone(), *ranges.get(name)?))).collect();
         all.push((IMAGE_TOKENS.to_string(), (1, most)));
         self.symbols = Symbols::new(all);
+        let rows = usize::try_from(most).unwrap_or(1);
+        for entry in self.entries.iter_mut().filter(|entry| entry.name == PREFILL) {
+            merge_images(&mut entry.graph, rows)?;
+        }
+        Ok(())
     }
 }
 
@@ -94,7 +108,7 @@ pub fn decoder(graph: &Graph, sizes: DecoderSizes) -> Result<Entries, InferError
         (ROW.to_string(), (0, bound(sizes.prefill_chunk) - 1)),
     ]);
     let entries = vec![
-        EntryGraph { name: "prefill", graph: prefill, constraints: vec![fits] },
+        EntryGraph { name: PREFILL, graph: prefill, constraints: vec![fits] },
         EntryGraph { name: "head", graph: head, constraints: vec![] },
         EntryGraph { name: "decode", graph: decode, constraints: vec![] },
     ];

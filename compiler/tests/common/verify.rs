@@ -9,6 +9,7 @@ use qwenc_runtime::bundle::{Bundle, Memory};
 use qwenc_runtime::engine::{Engine, LoadOptions};
 use qwenc_runtime::gpu::Gpu;
 use qwenc_runtime::gpu::probe::test_gpus;
+use qwenc_runtime::image::Preprocessor;
 use qwenc_runtime::session::Session;
 
 use super::{golden, model};
@@ -56,7 +57,17 @@ pub fn sessions(files: &BTreeMap<String, Vec<u8>>, gpus: &[Gpu]) -> Vec<Session<
 
 /// One golden run.
 pub fn report(session: &mut Session<Gpu>, golden: &GoldenFile, max_abs: f64) -> Report {
-    let options = VerifyOptions { max_abs: Some(max_abs), ..VerifyOptions::default() };
+    report_with(session, golden, max_abs, None)
+}
+
+/// One golden run, whose pictures a processor prepares.
+pub fn report_with(
+    session: &mut Session<Gpu>,
+    golden: &GoldenFile,
+    max_abs: f64,
+    preprocessor: Option<Preprocessor>,
+) -> Report {
+    let options = VerifyOptions { max_abs: Some(max_abs), preprocessor, ..VerifyOptions::default() };
     verify(session, golden, &options).unwrap()
 }
 

@@ -37,6 +37,12 @@ impl Preprocessor {
         if !config.is_object() {
             return Err(fail("is not an object".to_owned()));
         }
+        if config.get("size").is_none() && config.get("processor").is_some() {
+            return Err(fail(
+                "is a processor's description for ONNX Runtime; put the model's own file in its place"
+                    .to_owned(),
+            ));
+        }
         check_kind(config)?;
         let size = config.get("size").unwrap_or(&Value::Null);
         let pixels = |edge: &str, older: &str| {
