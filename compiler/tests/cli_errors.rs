@@ -181,9 +181,9 @@ fn variants_that_are_not_clear() {
     assert_eq!(code, Some(1));
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(message.contains("variant `bnb4`, only in fp16, q8, q4, q4f16"), "{message}");
-    let (code, message) = run("vision=q4");
+    let (code, message) = run("audio=q4");
     assert_eq!(code, Some(2), "{message}");
-    assert!(message.contains("expected decoder or embed"), "{message}");
+    assert!(message.contains("expected decoder, embed or vision"), "{message}");
 }
 
 #[test]

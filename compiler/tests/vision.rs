@@ -17,6 +17,7 @@ use qwenc::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, Tens
 use qwenc::pipeline::{CompileOptions, Compiled, Silent, analyze, compile_graph};
 use qwenc::vision::{self, IMAGE_TOKENS, Vision};
 use qwenc_codegen_wgsl::Symbols;
+use qwenc_codegen_wgsl::kernel::limits;
 use qwenc_ir::interp::{HostTensor, inputs_by_name, run};
 use qwenc_ir::{Bindings, Graph};
 use qwenc_runtime::bundle::{Bundle, Memory};
@@ -387,4 +388,131 @@ fn other_tables_are_refused() {
         graph.node.extend([height, product]);
     });
     assert!(error.contains("node `scaled`") && error.contains("another number"), "{error}");
+}
+
+/// One block of Qwen3.5-0.8B's encoder, as the import leaves it: hidden 768, 12 heads of 64, an inner size of 3,072, features
+/// of 1,024.
+fn real_shape() -> Graph {
+    use qwenc_ir::op::{RopeAttrs, RopeSource, attention};
+    use qwenc_ir::{BinaryOp, DType, Dim, Expr, Op, Tensor, UnaryOp, ValueId, ValueType};
+
+    const HIDDEN: usize = 768;
+    let patches = Dim::sym(IMAGE_TOKENS) * Dim::constant(4);
+    let mut graph = Graph::new("vision");
+    let mut input =
+        |name: &str, dtype: DType, shape: [Dim; 2]| graph.add_input(name, ValueType::new(dtype, shape));
+    let pixels = input(vision::PIXELS, DType::F32, [patches.clone(), Dim::constant(1536)]);
+    let index = input(vision::POSITION_INDEX, DType::I64, [patches.clone(), Dim::constant(4)]);
+    let weight = input(vision::POSITION_WEIGHT, DType::F32, [patches.clone(), Dim::constant(4)]);
+    let positions = input(vision::PATCH_POSITIONS, DType::I64, [Dim::constant(2), patches.clone()]);
+    let segments = input(vision::SEGMENTS, DType::I64, [patches.clone(), Dim::constant(2)]);
+    let constant = |graph: &mut Graph, shape: &[usize]| {
+        let bytes = vec![0u8; shape.iter().product::<usize>() * 4];
+        graph.add_const("weight", Tensor::new(DType::F32, shape.to_vec(), bytes.into()).unwrap())
+    };
+    let two = |op: BinaryOp| Op::Elementwise(Expr::Arg(0).binary(op, Expr::Arg(1)));
+    let apply = |graph: &mut Graph, op: Op, inputs: &[ValueId]| graph.apply("node", op, inputs).unwrap();
+    let reshape = |graph: &mut Graph, x: ValueId, shape: Vec<Dim>| {
+        graph.apply("node", Op::Reshape { shape }, &[x]).unwrap()
+    };
+    let linear = |graph: &mut Graph, x: ValueId, k: usize, n: usize| {
+        let (matrix, bias) = (constant(graph, &[n, k]), constant(graph, &[n]));
+        let y = apply(graph, Op::MatMul { transpose_a: false, transpose_b: true }, &[x, matrix]);
+        apply(graph, two(BinaryOp::Add), &[y, bias])
+    };
+    let norm = |graph: &mut Graph, x: ValueId| {
+        let (scale, bias) = (constant(graph, &[HIDDEN]), constant(graph, &[HIDDEN]));
+        apply(graph, Op::LayerNorm { eps: qwenc_ir::Real(1e-6) }, &[x, scale, bias])
+    };
+    let gelu = Op::Elementwise(
+        Expr::Arg(0)
+            .binary(BinaryOp::Mul, Expr::f32(1.0).binary(BinaryOp::Add, Expr::Arg(0).unary(UnaryOp::Erf))),
+    );
+
+    let mut x = linear(&mut graph, pixels, 1536, HIDDEN);
+    let table = constant(&mut graph, &[2304, HIDDEN]);
+    for tap in 0..4 {
+        let column = Op::Slice { axis: 1, start: Dim::constant(tap), len: Dim::constant(1), step: 1 };
+        let rows = apply(&mut graph, column.clone(), &[index]);
+        let rows = reshape(&mut graph, rows, vec![patches.clone()]);
+        let rows = apply(&mut graph, Op::Gather { axis: 0 }, &[table, rows]);
+        let weight = apply(&mut graph, column, &[weight]);
+        let part = apply(&mut graph, two(BinaryOp::Mul), &[rows, weight]);
+        x = apply(&mut graph, two(BinaryOp::Add), &[x, part]);
+    }
+    let y = norm(&mut graph, x);
+    let qkv = linear(&mut graph, y, HIDDEN, 3 * HIDDEN);
+    let positions = reshape(&mut graph, positions, vec![Dim::constant(2), Dim::constant(1), patches.clone()]);
+    let (cos, sin) = (constant(&mut graph, &[8192, 32]), constant(&mut graph, &[8192, 32]));
+    let mut inputs = vec![None; attention::COUNT];
+    for (at, slot) in [attention::Q, attention::K, attention::V].into_iter().enumerate() {
+        let slice = Op::Slice { axis: 1, start: Dim::from(at * HIDDEN), len: Dim::from(HIDDEN), step: 1 };
+        let part = apply(&mut graph, slice, &[qkv]);
+        let heads = vec![Dim::constant(1), patches.clone(), Dim::constant(12), Dim::constant(64)];
+        let mut part = reshape(&mut graph, part, heads);
+        if slot != attention::V {
+            let axes = (0..32u8).map(|slot| slot / 16).collect();
+            let rope = RopeAttrs { rotary_dim: 64, interleaved: false, source: RopeSource::Table { axes } };
+            part = apply(&mut graph, Op::Rope(rope), &[part, positions, cos, sin]);
+        }
+        inputs[slot] = Some(part);
+    }
+    inputs[attention::SEGMENTS] = Some(segments);
+    let attrs = qwenc_ir::op::AttentionAttrs {
+        scale: qwenc_ir::Real(0.125),
+        causal: false,
+        present: false,
+        qk_norm: None,
+        rope: None,
+        gate: None,
+    };
+    let y = graph.add_node("attention", Op::Attention(Box::new(attrs)), &inputs).unwrap()[0];
+    let y = reshape(&mut graph, y, vec![patches, Dim::from(HIDDEN)]);
+    let y = linear(&mut graph, y, HIDDEN, HIDDEN);
+    x = apply(&mut graph, two(BinaryOp::Add), &[x, y]);
+    let y = norm(&mut graph, x);
+    let y = linear(&mut graph, y, HIDDEN, 3072);
+    let y = apply(&mut graph, gelu.clone(), &[y]);
+    let y = linear(&mut graph, y, 3072, HIDDEN);
+    x = apply(&mut graph, two(BinaryOp::Add), &[x, y]);
+    let y = norm(&mut graph, x);
+    let y = reshape(&mut graph, y, vec![Dim::sym(IMAGE_TOKENS), Dim::constant(3072)]);
+    let y = linear(&mut graph, y, 3072, 3072);
+    let y = apply(&mut graph, gelu, &[y]);
+    let y = linear(&mut graph, y, 3072, 1024);
+    graph.add_output(vision::FEATURES, y);
+    qwenc::passes::run_passes(&qwenc::passes::raising_stateless(), &mut graph, &mut |_, _| ()).unwrap();
+    qwenc::passes::run_passes(qwenc::passes::fusing(), &mut graph, &mut |_, _| ()).unwrap();
+    graph
+}
+
+/// The default of 4,096 patches, and as many as the inner size of 3,072 floats lets a binding hold.
+#[test]
+fn the_real_shape_fits_every_device() {
+    let graph = real_shape();
+    for (tokens, arena) in [(1024, 128 << 20), (2730, 340 << 20)] {
+        let symbols = Symbols::new([(IMAGE_TOKENS.to_string(), (1, tokens))]);
+        let compiled = compile_graph(&graph, symbols, &mut BTreeMap::new()).unwrap();
+        let schedule = &compiled.assembled.schedule;
+        let entry = &schedule.entries["main"];
+        for command in &entry.commands {
+            let Command::Dispatch(dispatch) = command else { continue };
+            for binding in &dispatch.bindings {
+                assert!(
+                    binding.bytes <= limits::BINDING_BYTES,
+                    "{}: {} bytes",
+                    dispatch.label,
+                    binding.bytes
+                );
+            }
+        }
+        let memory = compiled.manifest.memory;
+        assert!(memory.arena_bytes <= arena, "{} bytes for {tokens} image tokens", memory.arena_bytes);
+        let families = families(entry);
+        assert!(families.len() <= 8 + 11, "{families:?}");
+    }
+    // Beyond that the bundle says what it asks of a device.
+    let symbols = Symbols::new([(IMAGE_TOKENS.to_string(), (1, 4096))]);
+    let compiled = compile_graph(&graph, symbols, &mut BTreeMap::new()).unwrap();
+    assert_eq!(compiled.manifest.requirements.max_storage_binding_bytes, 16_384 * 3072 * 4);
 }

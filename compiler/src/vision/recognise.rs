@@ -350,7 +350,7 @@ impl<'a> Search<'a> {
 
     fn angles(&mut self, boundary: &Boundary, source: &Source, mut slots: Slots) -> Meaning {
         let half = slots.len() / 2;
-        let twice = slots.len() % 2 == 0 && slots.get(..half) == slots.get(half..);
+        let twice = slots.len().is_multiple_of(2) && slots.get(..half) == slots.get(half..);
         if twice {
             slots.truncate(half);
         }
@@ -434,6 +434,12 @@ fn position_table(tensor: &Tensor, width: usize) -> Option<(u32, Vec<f32>)> {
     Some((u32::try_from(side).ok()?, tensor.to_f32().ok()?))
 }
 
+/// A function of an angle.
+type OfAngle = fn(f64) -> f64;
+
+/// What is computed from frequencies.
+const FUNCTIONS: [(&str, OfAngle); 2] = [("sines of", f64::sin), ("cosines of", f64::cos)];
+
 /// What cosines and sines may come from: tables, and functions of frequencies.
 fn sources(constants: &[(String, Tensor)]) -> Vec<Source> {
     let mut out = Vec::new();
@@ -458,8 +464,7 @@ fn sources(constants: &[(String, Tensor)]) -> Vec<Source> {
         }
         let vector = tensor.shape().iter().filter(|size| **size != 1).count() <= 1;
         if vector && (1..=MAX_SLOTS).contains(&values.len()) {
-            let functions: [(&str, fn(f64) -> f64); 2] = [("sines of", f64::sin), ("cosines of", f64::cos)];
-            for (kind, function) in functions {
+            for (kind, function) in FUNCTIONS {
                 let columns = values.len();
                 let frequencies = values.clone();
                 // Models multiply in f32, and the table holds what they give.
