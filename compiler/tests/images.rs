@@ -5,10 +5,10 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::golden;
 use common::verify::{compiled_with, report_with, sessions};
+use common::{copy_tree, golden, model};
 use qwenc::model::entries::DecoderSizes;
-use qwenc::pipeline::CompileOptions;
+use qwenc::pipeline::{CompileOptions, Silent, compile_to};
 use qwenc_golden::{GoldenError, GoldenFile, VerifyOptions, verify};
 use qwenc_runtime::bundle::{Bundle, Memory};
 use qwenc_runtime::gpu::probe::test_gpus;
@@ -25,10 +25,16 @@ fn read(name: &str) -> GoldenFile {
     GoldenFile::read(&golden(name)).unwrap()
 }
 
+fn options() -> CompileOptions {
+    CompileOptions { max_image_patches: 64, ..CompileOptions::default() }
+}
+
 fn check(dialect: &str, limit: f64) {
-    let options = CompileOptions { max_image_patches: 64, ..CompileOptions::default() };
-    let (_, files) = compiled_with(dialect, &options);
-    for session in &mut sessions(&files, &test_gpus().unwrap()) {
+    check_files(dialect, &compiled_with(dialect, &options()).1, limit);
+}
+
+fn check_files(dialect: &str, files: &BTreeMap<String, Vec<u8>>, limit: f64) {
+    for session in &mut sessions(files, &test_gpus().unwrap()) {
         for name in ["image", "two_images"] {
             let report = report_with(session, &read(name), limit, None);
             assert!(report.passed, "{dialect}, {name}:\n{report}");
@@ -39,6 +45,19 @@ fn check(dialect: &str, limit: f64) {
 #[test]
 fn mobius() {
     check("mobius", LIMIT);
+}
+
+/// The folder has graphs only. Which token stands for images, the configuration beside them says.
+#[test]
+fn mobius_in_standard_operators() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_tree(&model("mobius_standard"), folder.path());
+    for name in ["genai_config.json", "tokenizer.json"] {
+        std::fs::copy(model("mobius").join(name), folder.path().join(name)).unwrap();
+    }
+    let mut files = BTreeMap::new();
+    compile_to(folder.path(), &mut files, &options(), &mut Silent).unwrap();
+    check_files("mobius_standard", &files, LIMIT);
 }
 
 #[test]

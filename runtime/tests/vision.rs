@@ -1,4 +1,5 @@
 //! Tables and positions of pictures against what transformers computed (`models/scripts/vision_tables.py`).
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::Path;
 

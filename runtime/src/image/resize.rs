@@ -134,9 +134,8 @@ fn rows(source: &[u8], row: usize, pass: &Pass) -> Vec<u8> {
     out
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a byte")]
 fn to_byte(value: i32) -> u8 {
-    value.clamp(0, 255) as u8
+    u8::try_from(value.clamp(0, 255)).unwrap_or(u8::MAX)
 }
 
 /// Toward zero; what is negative is 0.
