@@ -7,16 +7,19 @@ mod common;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use common::verify::{compiled, sessions};
+use common::verify::{compiled_with, sessions};
 use common::{replace_file, root};
 use qwenc::model::entries::DecoderSizes;
+use qwenc::pipeline::CompileOptions;
 use qwenc_runtime::bundle::{Bundle, Memory};
 use qwenc_runtime::chat::{
     ChatError, ChatFiles, Event, FinishReason, GenerateOptions, Generation, Generator, Message, Prompt,
-    RenderOptions, StopRules,
+    PromptImage, RenderOptions, StopRules,
 };
 use qwenc_runtime::gpu::Gpu;
 use qwenc_runtime::gpu::probe::test_gpus;
+use qwenc_runtime::image::{Preprocessor, decode};
+use qwenc_runtime::sampling::SamplingParams;
 use qwenc_runtime::session::{Positions, Session};
 use serde::Deserialize;
 
@@ -31,6 +34,7 @@ struct Conversation {
     template: String,
     system: Option<String>,
     thinking: bool,
+    image: bool,
     turns: Vec<Turn>,
 }
 
@@ -48,8 +52,9 @@ fn golden() -> Golden {
 }
 
 /// The tiny model's bundle, with Qwen3.5's own chat template when `given`.
-fn bundle(given: bool, sizes: DecoderSizes) -> BTreeMap<String, Vec<u8>> {
-    let (_, mut files) = compiled("genai015", sizes);
+fn bundle(given: bool, sizes: DecoderSizes, max_image_patches: u32) -> BTreeMap<String, Vec<u8>> {
+    let options = CompileOptions { sizes, max_image_patches, ..CompileOptions::default() };
+    let (_, mut files) = compiled_with("genai015", &options);
     if given {
         let template = std::fs::read(root().join("models/qwen3_5_chat_template.jinja")).unwrap();
         replace_file(&mut files, "model/chat_template.jinja", template);
@@ -72,7 +77,7 @@ fn generators(files: &BTreeMap<String, Vec<u8>>, gpus: &[Gpu]) -> Vec<Generator<
 
 fn options(generator: &Generator<Gpu>, tokens: usize) -> GenerateOptions {
     let stop = StopRules { tokens: generator.files().stop_tokens(), strings: Vec::new() };
-    GenerateOptions { max_new_tokens: Some(tokens), stop }
+    GenerateOptions { max_new_tokens: Some(tokens), stop, sampling: SamplingParams::greedy() }
 }
 
 fn run(generator: &mut Generator<Gpu>, prompt: &Prompt, options: &GenerateOptions) -> Generation {
@@ -92,17 +97,32 @@ fn run(generator: &mut Generator<Gpu>, prompt: &Prompt, options: &GenerateOption
     generation
 }
 
+/// The image of the golden conversations, as this bundle's model takes it.
+fn image(files: &BTreeMap<String, Vec<u8>>) -> PromptImage {
+    let bundle = Bundle::open(Memory { files: files.clone() }).unwrap();
+    let picture = decode(&std::fs::read(root().join("golden/tiny/chat.png")).unwrap()).unwrap();
+    let patches = Preprocessor::of_bundle(&bundle).unwrap().prepare(&picture).unwrap();
+    PromptImage::new(patches.grid, patches.values)
+}
+
 /// One conversation, on one generator that keeps what it was fed.
-fn talk(generator: &mut Generator<Gpu>, conversation: &Conversation, max_new_tokens: usize) {
+fn talk(
+    generator: &mut Generator<Gpu>,
+    conversation: &Conversation,
+    files: &BTreeMap<String, Vec<u8>>,
+    max_new_tokens: usize,
+) {
     let adapter = generator.session().engine().backend().adapter().name.clone();
     let render = RenderOptions { enable_thinking: Some(conversation.thinking), ..RenderOptions::default() };
     let system = conversation.system.as_ref().map(|text| Message::text("system", text.as_str()));
     let mut messages: Vec<Message> = system.into_iter().collect();
+    let vision = generator.session().vision().cloned();
+    let images = if conversation.image { vec![image(files)] } else { Vec::new() };
     let mut stable = 0;
     for (at, turn) in conversation.turns.iter().enumerate() {
         let what = format!("{adapter}, template {}, turn {at}", conversation.template);
-        messages.push(Message::user(turn.user.as_str(), 0));
-        let prompt = generator.files().prompt(&messages, &[], &render, None).unwrap();
+        messages.push(Message::user(turn.user.as_str(), if at == 0 { images.len() } else { 0 }));
+        let prompt = generator.files().prompt(&messages, &images, &render, vision.as_ref()).unwrap();
         assert_eq!(prompt.ids(), turn.prompt_ids, "{what}");
         assert_eq!(prompt.thinking(), conversation.thinking, "{what}");
         assert!(stable < prompt.stable() && prompt.stable() <= prompt.len(), "{what}");
@@ -124,17 +144,17 @@ fn talk(generator: &mut Generator<Gpu>, conversation: &Conversation, max_new_tok
 #[test]
 fn answers_are_transformers_and_turns_compute_only_what_is_new() {
     let golden = golden();
-    let (own, given) = (bundle(false, SIZES), bundle(true, SIZES));
+    let (own, given) = (bundle(false, SIZES, 320), bundle(true, SIZES, 320));
     for mut session in sessions(&own, &test_gpus().unwrap()) {
         for (template, files) in [("own", &own), ("given", &given)] {
             let conversations: Vec<_> =
                 golden.conversations.iter().filter(|c| c.template == template).collect();
             let mut generator = Generator::new(session, chat_files(files)).unwrap();
             for conversation in &conversations {
-                talk(&mut generator, conversation, golden.max_new_tokens);
+                talk(&mut generator, conversation, files, golden.max_new_tokens);
             }
             // The conversations before left nothing that changes this one.
-            talk(&mut generator, conversations[0], golden.max_new_tokens);
+            talk(&mut generator, conversations[0], files, golden.max_new_tokens);
             session = generator.into_session();
         }
         let conversation = golden.conversations.iter().find(|c| c.turns.len() == 3).unwrap();
@@ -168,7 +188,7 @@ fn restored_is_as_good_as_fresh(session: &mut Session<Gpu>, conversation: &Conve
 fn answers_end_where_they_should() {
     let golden = golden();
     let turn = &golden.conversations[1].turns[0];
-    let files = bundle(true, SIZES);
+    let files = bundle(true, SIZES, 0);
     let gpus = test_gpus().unwrap();
     let generator = &mut generators(&files, &gpus[..1]).remove(0);
     let render = RenderOptions { enable_thinking: Some(false), ..RenderOptions::default() };
@@ -207,7 +227,7 @@ fn answers_end_where_they_should() {
 
 #[test]
 fn a_full_context_ends_an_answer_and_a_longer_prompt_is_refused() {
-    let files = bundle(false, DecoderSizes { max_context: 48, prefill_chunk: 20 });
+    let files = bundle(false, DecoderSizes { max_context: 48, prefill_chunk: 20 }, 0);
     let gpus = test_gpus().unwrap();
     let generator = &mut generators(&files, &gpus[..1]).remove(0);
     // Stop rules of nothing: the context alone ends it.

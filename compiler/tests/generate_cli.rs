@@ -32,14 +32,18 @@ fn fail(output: &Output) -> String {
 
 /// The tiny model's bundle; without some of its files, when asked.
 fn bundle(dir: &Path, without: &[&str]) -> PathBuf {
-    let (model, out) = (dir.join("model"), dir.join("out"));
+    let model = dir.join("model");
     common::copy_tree(&common::model("genai015"), &model);
+    bundle_of(&model, &dir.join("out"), without)
+}
+
+fn bundle_of(model: &Path, out: &Path, without: &[&str]) -> PathBuf {
     for name in without {
         std::fs::remove_file(model.join(name)).unwrap();
     }
-    let compiled = qwenc(&["compile", "-o"]).arg(&out).arg(&model).output().unwrap();
+    let compiled = qwenc(&["compile", "-o"]).arg(out).arg(model).output().unwrap();
     succeed(&compiled);
-    out
+    out.to_path_buf()
 }
 
 fn generate(bundle: &Path, arguments: &[&str]) -> Output {
@@ -85,6 +89,17 @@ fn a_prompt_is_answered_as_by_transformers() {
     let json: Value = serde_json::from_str(&succeed(&generate(&bundle, &raw))).unwrap();
     assert_eq!(json["tokens"], golden["tokens"]);
 
+    // The same seed, the same answer; another one, another.
+    let seeded = |seed: &str| -> Value {
+        let arguments = ["--prompt", "Hello", "--max-new-tokens", "12", "--json", "--seed", seed];
+        serde_json::from_str(&succeed(&generate(&bundle, &arguments))).unwrap()
+    };
+    let first = seeded("7");
+    assert_eq!(first["tokens"], seeded("7")["tokens"]);
+    assert_ne!(first["tokens"], seeded("8")["tokens"]);
+    let error = fail(&generate(&bundle, &["--prompt", "a", "--top-p", "1.5"]));
+    assert!(error.contains("top_p is 1.5"), "{error}");
+
     // Streamed: what would command a terminal is not printed.
     let arguments = ["--prompt", "Hello", "--max-new-tokens", "12", "--stats"];
     let output = generate(&bundle, &arguments);
@@ -117,6 +132,53 @@ fn a_chat_goes_on_over_turns_and_mistakes() {
     assert!(counts[0].starts_with(&start(0, 0)), "{notes}");
     // The own template has no opening of the answer: all of the first prompt is known.
     assert!(counts[1].starts_with(&start(1, lengths[0])), "{notes}");
+}
+
+/// The golden picture's file with other sides in its header, and the header's check sum made right.
+fn with_sides(png: &[u8], width: u32, height: u32) -> Vec<u8> {
+    let mut png = png.to_vec();
+    png[16..20].copy_from_slice(&width.to_be_bytes());
+    png[20..24].copy_from_slice(&height.to_be_bytes());
+    let crc = !png[12..29].iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
+    });
+    png[29..33].copy_from_slice(&crc.to_be_bytes());
+    png
+}
+
+#[test]
+fn images_that_are_none_are_refused_and_the_chat_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    // The model's own template has no place for images.
+    let model = dir.path().join("model");
+    common::copy_tree(&common::model("genai015"), &model);
+    let template = common::root().join("models/qwen3_5_chat_template.jinja");
+    std::fs::copy(template, model.join("chat_template.jinja")).unwrap();
+    let bundle = bundle_of(&model, &dir.path().join("out"), &[]);
+    let good = common::root().join("golden/tiny/chat.png");
+    let png = std::fs::read(&good).unwrap();
+    assert_eq!(with_sides(&png, 96, 64), png);
+    let bad = [
+        ("text.png", b"no image at all".to_vec(), "neither PNG, JPEG nor WebP"),
+        ("cut.png", png[..png.len() / 2].to_vec(), "damaged or cut off"),
+        ("empty.png", with_sides(&png, 0, 0), "picture"),
+        ("large.png", with_sides(&png, 20_000, 20_000), "20000 x 20000"),
+        ("wide.png", with_sides(&png, 3000, 10), "picture"),
+    ];
+    let mut lines = String::new();
+    for (name, bytes, _) in &bad {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        lines += &format!("/image {}\n", path.display());
+    }
+    lines += &format!("/image {}\nHello\n", good.display());
+    let (answers, notes) = chat(&bundle, &[], &lines);
+    let words = notes.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+    for (name, _, expected) in &bad {
+        assert!(words.contains(name) && words.contains(expected), "{name}: {words}");
+    }
+    assert!(answers.starts_with(&format!("{} goes with the next message.", good.display())), "{answers}");
+    assert_eq!(notes.matches("of them reused").count(), 1, "{notes}");
 }
 
 /// Ctrl-C ends the answer, not the chat.

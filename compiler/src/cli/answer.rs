@@ -14,6 +14,7 @@ use qwenc_runtime::chat::{
     StopRules,
 };
 use qwenc_runtime::gpu::Gpu;
+use qwenc_runtime::sampling::SamplingParams;
 use qwenc_runtime::session::Session;
 
 use super::device::{DeviceArgs, load, open_bundle};
@@ -32,6 +33,27 @@ pub(super) struct AnswerArgs {
     /// Text that ends an answer; may be repeated
     #[arg(long = "stop", value_name = "STRING")]
     stop: Vec<String>,
+    /// Divides logits; 0 takes the likeliest token
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+    /// Choose among the K likeliest tokens; 0 for all
+    #[arg(long, value_name = "K")]
+    top_k: Option<u32>,
+    /// Choose among the likeliest tokens that have this probability together
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+    /// Choose among tokens of at least this fraction of the largest probability
+    #[arg(long, value_name = "P")]
+    min_p: Option<f32>,
+    /// Divides positive logits of tokens that occurred before, multiplies negative ones
+    #[arg(long, value_name = "F")]
+    repetition_penalty: Option<f32>,
+    /// Subtracted from logits of tokens that the answer has already
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    presence_penalty: Option<f32>,
+    /// The same seed gives the same answer; without it another one every time
+    #[arg(long)]
+    seed: Option<u64>,
     /// Let the model reason before it answers
     #[arg(long)]
     pub(super) thinking: bool,
@@ -42,12 +64,35 @@ pub(super) struct AnswerArgs {
 
 impl AnswerArgs {
     /// These options over the model's own.
-    pub(super) fn options(&self, files: &ChatFiles) -> GenerateOptions {
-        GenerateOptions {
+    pub(super) fn options(&self, files: &ChatFiles) -> miette::Result<GenerateOptions> {
+        let own = files.sampling;
+        // Who narrows the choice wants one.
+        let chooses =
+            self.top_k.is_some() || self.top_p.is_some() || self.min_p.is_some() || self.seed.is_some();
+        let temperature = if chooses && own.temperature == 0.0 { 1.0 } else { own.temperature };
+        let sampling = SamplingParams {
+            temperature: self.temperature.unwrap_or(temperature),
+            top_k: self.top_k.unwrap_or(own.top_k),
+            top_p: self.top_p.unwrap_or(own.top_p),
+            min_p: self.min_p.unwrap_or(own.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(own.repetition_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(own.presence_penalty),
+            seed: self.seed.unwrap_or_else(some_seed),
+        };
+        sampling.check().into_diagnostic()?;
+        Ok(GenerateOptions {
             max_new_tokens: self.max_new_tokens.or(files.generation.max_new_tokens),
             stop: StopRules { tokens: files.stop_tokens(), strings: self.stop.clone() },
-        }
+            sampling,
+        })
     }
+}
+
+/// A seed that is another one every time.
+fn some_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    // Of what is left out, nothing repeats within centuries.
+    u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap_or_default()
 }
 
 /// Loads a bundle for generating, and what reads images for it.

@@ -143,7 +143,7 @@ impl Chat<'_> {
     fn turn(&mut self) -> miette::Result<Message> {
         let render = RenderOptions { enable_thinking: Some(self.thinking), ..RenderOptions::default() };
         let files = self.generator.files();
-        let options = self.args.answer.options(files);
+        let options = self.args.answer.options(files)?;
         let vision = self.generator.session().vision();
         let prompt = files.prompt(&self.messages, &self.images, &render, vision);
         let prompt = prompt.into_diagnostic().wrap_err("this message was not sent")?;

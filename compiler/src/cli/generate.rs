@@ -42,7 +42,7 @@ pub(super) struct GenerateArgs {
 pub(super) fn execute(args: &GenerateArgs) -> miette::Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let (mut generator, pictures) = open(&args.bundle, &args.device)?;
-    let options = args.answer.options(generator.files());
+    let options = args.answer.options(generator.files())?;
     let vision = generator.session().vision().cloned();
     let images = args.images.iter().map(|path| pictures.read(path)).collect::<Result<Vec<_>, _>>()?;
     let files = generator.files();
@@ -60,19 +60,24 @@ pub(super) fn execute(args: &GenerateArgs) -> miette::Result<ExitCode> {
     let stream = if args.json { Stream::Silent } else { Stream::Text };
     let generation = answer(&mut generator, &prompt, &options, stream, &interrupt)?;
     if args.json {
-        say!("{}", serde_json::to_string_pretty(&to_json(&generation)).map_err(|error| miette!("{error}"))?);
+        say!(
+            "{}",
+            serde_json::to_string_pretty(&to_json(&generation, options.sampling.seed))
+                .map_err(|error| miette!("{error}"))?
+        );
     }
     tell_usage(&args.answer, &generation);
     Ok(exit_code(&generation))
 }
 
-fn to_json(generation: &Generation) -> serde_json::Value {
+fn to_json(generation: &Generation, seed: u64) -> serde_json::Value {
     let usage = &generation.usage;
     serde_json::json!({
         "text": generation.text,
         "reasoning": generation.reasoning,
         "tool_calls": generation.tool_calls,
         "tokens": generation.tokens,
+        "seed": seed,
         "finish_reason": generation.finish_reason.name(),
         "usage": {
             "prompt_tokens": usage.prompt_tokens,

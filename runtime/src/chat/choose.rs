@@ -1,37 +1,67 @@
-//! Choosing the next token.
+//! Choosing the next token: on the GPU, or on the CPU with the same rules for a bundle that cannot.
 
 use super::ChatError;
 use crate::engine::Backend;
-use crate::session::Session;
+use crate::sampling::{IN_PROMPT, SamplingParams, reference};
+use crate::session::{Positions, Session, SessionError};
 
-/// The token that follows what the session was fed.
-pub(super) async fn next_token<B: Backend>(
-    session: &mut Session<B>,
-    tokens: usize,
-) -> Result<u32, ChatError> {
-    let rows = u32::try_from(session.last_chunk().len()).unwrap_or(u32::MAX);
-    let logits = session.logits_async(rows.saturating_sub(1)).await?;
-    largest(&logits).ok_or(ChatError::NotFinite { tokens })
+/// Chooses the tokens of one answer.
+#[derive(Debug)]
+pub(super) enum Chooser {
+    /// By entry point `sample`: 4 bytes come back, and `decode` finds the token where it is.
+    Gpu,
+    /// From the logits.
+    Cpu {
+        /// What `token_counts` is on the GPU.
+        counts: Vec<u32>,
+        /// Tokens chosen so far.
+        draws: u32,
+    },
 }
 
-/// The place of the largest number, the first of equals; `None` when there is none.
-fn largest(logits: &[f32]) -> Option<u32> {
-    let mut best: Option<(usize, f32)> = None;
-    for (at, logit) in logits.iter().enumerate() {
-        if logit.is_finite() && best.is_none_or(|(_, found)| *logit > found) {
-            best = Some((at, *logit));
+impl Chooser {
+    /// For the answer to a prompt, whose tokens penalties look at.
+    pub(super) fn start<B: Backend>(session: &mut Session<B>, prompt: &[i32]) -> Result<Self, ChatError> {
+        match session.start_sampling(prompt) {
+            Ok(()) => Ok(Self::Gpu),
+            Err(SessionError::NoSampler) => {
+                let words = usize::try_from(session.facts().vocab_size).unwrap_or_default();
+                let mut counts = vec![0; words];
+                for id in prompt {
+                    if let Some(count) = usize::try_from(*id).ok().and_then(|id| counts.get_mut(id)) {
+                        *count = IN_PROMPT;
+                    }
+                }
+                Ok(Self::Cpu { counts, draws: 0 })
+            }
+            Err(error) => Err(error.into()),
         }
     }
-    best.and_then(|(at, _)| u32::try_from(at).ok())
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// The token that follows what the session was fed.
+    pub(super) async fn next<B: Backend>(
+        &mut self,
+        session: &mut Session<B>,
+        params: &SamplingParams,
+    ) -> Result<u32, ChatError> {
+        let Self::Cpu { counts, draws } = self else { return Ok(session.sample_async(params).await?) };
+        params.check().map_err(SessionError::from)?;
+        let rows = u32::try_from(session.last_chunk().len()).unwrap_or(u32::MAX);
+        let logits = session.logits_async(rows.saturating_sub(1)).await?;
+        let token = reference::draw(&logits, counts, params, *draws).ok_or(SessionError::NoToken)?.token;
+        *draws = draws.wrapping_add(1);
+        if let Some(count) = usize::try_from(token).ok().and_then(|token| counts.get_mut(token)) {
+            *count = (*count & IN_PROMPT) | (*count & !IN_PROMPT).saturating_add(1);
+        }
+        Ok(token)
+    }
 
-    #[test]
-    fn the_first_of_the_largest_is_taken() {
-        assert_eq!(largest(&[1.0, 3.0, 3.0, f32::NAN, f32::NEG_INFINITY]), Some(1));
-        assert_eq!(largest(&[f32::NAN, f32::NAN]), None);
+    /// Feeds the token that was chosen last.
+    pub(super) fn feed<B: Backend>(&self, session: &mut Session<B>, id: i32) -> Result<(), ChatError> {
+        match self {
+            Self::Gpu => session.decode_sampled(Positions::Text)?,
+            Self::Cpu { .. } => session.decode(id)?,
+        }
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::TemplateError;
 use crate::bundle::BundleError;
+use crate::sampling::SamplingError;
 use crate::session::SessionError;
 use crate::tokenizer::TableError;
 use crate::vision::VisionError;
@@ -15,6 +16,9 @@ pub enum ChatError {
     /// The session or the GPU below it.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// How the model says to sample.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
     /// The bundle.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -73,11 +77,5 @@ pub enum ChatError {
         strings: usize,
         /// Longest string, in bytes.
         bytes: usize,
-    },
-    /// Logits that are no numbers.
-    #[error("the model's logits after {tokens} tokens are no numbers; `qwenc verify` may tell more")]
-    NotFinite {
-        /// Tokens before.
-        tokens: usize,
     },
 }

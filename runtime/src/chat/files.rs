@@ -2,6 +2,7 @@
 
 use super::{ChatError, ChatTemplate, GenerationConfig, TokenizerConfig};
 use crate::bundle::{Bundle, BundleError};
+use crate::sampling::SamplingParams;
 use crate::tokenizer::{MAX_TABLE_BYTES, TOKENIZER_FILE, Tokenizer};
 
 const TEMPLATE: &str = "model/chat_template.jinja";
@@ -18,8 +19,10 @@ pub struct ChatFiles {
     pub tokenizer: Tokenizer,
     /// The chat template, where there is one.
     pub template: Option<ChatTemplate>,
-    /// How to generate.
+    /// Where answers end.
     pub generation: GenerationConfig,
+    /// How the model says to choose tokens; without `generation_config.json` the likeliest.
+    pub sampling: SamplingParams,
     /// What templates may name.
     pub tokenizer_config: TokenizerConfig,
 }
@@ -38,16 +41,17 @@ impl ChatFiles {
             .map(|text| TokenizerConfig::from_json(&text).map_err(|error| bad(TOKENIZER_CONFIG, &error)))
             .transpose()?
             .unwrap_or_default();
-        let generation = text(bundle, GENERATION)?
-            .map(|text| GenerationConfig::from_json(&text).map_err(|error| bad(GENERATION, &error)))
-            .transpose()?
-            .unwrap_or_default();
+        let (mut generation, mut sampling) = (GenerationConfig::default(), SamplingParams::greedy());
+        if let Some(text) = text(bundle, GENERATION)? {
+            generation = GenerationConfig::from_json(&text).map_err(|error| bad(GENERATION, &error))?;
+            sampling = SamplingParams::from_generation_config(text.as_bytes())?;
+        }
         let template = match (text(bundle, TEMPLATE)?, &tokenizer_config.chat_template) {
             (Some(source), _) => Some(ChatTemplate::new(TEMPLATE, &source)?),
             (None, Some(source)) => Some(ChatTemplate::new(TOKENIZER_CONFIG, source)?),
             (None, None) => None,
         };
-        Ok(Self { tokenizer, template, generation, tokenizer_config })
+        Ok(Self { tokenizer, template, generation, sampling, tokenizer_config })
     }
 
     /// Tokens that end an answer: those of `generation_config.json`, and the tokenizer's own.

@@ -2,10 +2,12 @@
 
 use std::ops::{ControlFlow, Range};
 
+use super::choose::Chooser;
 use super::prefix::{Fed, Start, token_key};
 use super::stop::StopStrings;
-use super::{ChatError, ChatFiles, Message, Piece, PieceKind, Prompt, Splitter, StopRules, choose, clock};
+use super::{ChatError, ChatFiles, Message, Piece, PieceKind, Prompt, Splitter, StopRules, clock};
 use crate::engine::Backend;
+use crate::sampling::SamplingParams;
 use crate::session::{Picture, Session};
 use crate::tokenizer::Detokenizer;
 
@@ -16,6 +18,8 @@ pub struct GenerateOptions {
     pub max_new_tokens: Option<usize>,
     /// What ends the answer.
     pub stop: StopRules,
+    /// How tokens are chosen.
+    pub sampling: SamplingParams,
 }
 
 /// What happens while an answer is generated.
@@ -177,6 +181,7 @@ impl<B: Backend> Generator<B> {
         let reused = self.begin(prompt, &mut fed)?;
         let mut flow = on_event(Event::Prompt { tokens: prompt.len(), reused });
         self.feed_prompt(prompt, reused, &mut fed).await?;
+        let mut chooser = Chooser::start(&mut self.session, &prompt.ids)?;
 
         let mut tokens = Vec::new();
         let mut first = None;
@@ -188,7 +193,7 @@ impl<B: Backend> Generator<B> {
             if tokens.len() >= limit {
                 break FinishReason::Length;
             }
-            let id = choose::next_token(&mut self.session, fed.keys.len()).await?;
+            let id = chooser.next(&mut self.session, &options.sampling).await?;
             first.get_or_insert_with(clock::seconds);
             if options.stop.tokens.contains(&id) {
                 break FinishReason::Stop;
@@ -207,7 +212,7 @@ impl<B: Backend> Generator<B> {
                 break FinishReason::Length;
             }
             if flow.is_continue() {
-                self.feed_token(id, &mut fed)?;
+                self.feed_token(id, &chooser, &mut fed)?;
             }
         };
         writer.finish(&mut |piece| {
@@ -267,9 +272,9 @@ impl<B: Backend> Generator<B> {
         Ok(())
     }
 
-    fn feed_token(&mut self, id: u32, fed: &mut Fed) -> Result<(), ChatError> {
+    fn feed_token(&mut self, id: u32, chooser: &Chooser, fed: &mut Fed) -> Result<(), ChatError> {
         let id = i32::try_from(id).unwrap_or(i32::MAX);
-        self.session.decode(id)?;
+        chooser.feed(&mut self.session, id)?;
         fed.keys.push(token_key(id));
         Ok(())
     }

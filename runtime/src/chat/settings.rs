@@ -2,25 +2,11 @@
 
 use super::Json;
 
-/// What `generation_config.json` says; all of it is optional.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What `generation_config.json` says of where an answer ends; all of it is optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GenerationConfig {
     /// Tokens that end an answer.
     pub eos_token_ids: Vec<u32>,
-    /// Whether to sample at all; otherwise the likeliest token is taken.
-    pub do_sample: Option<bool>,
-    /// Temperature.
-    pub temperature: Option<f32>,
-    /// How many of the likeliest tokens to choose from.
-    pub top_k: Option<u32>,
-    /// The likeliest tokens up to this probability together.
-    pub top_p: Option<f32>,
-    /// Tokens at least this likely, relative to the likeliest.
-    pub min_p: Option<f32>,
-    /// Factor against tokens that were there before.
-    pub repetition_penalty: Option<f32>,
-    /// Amount against tokens that were generated before.
-    pub presence_penalty: Option<f32>,
     /// Most tokens of an answer.
     pub max_new_tokens: Option<usize>,
 }
@@ -32,14 +18,6 @@ impl GenerationConfig {
     /// Those of `serde_json` when it is no JSON.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         let file = Json::parse(text)?;
-        let number = |name: &str| match file.get(name)? {
-            #[expect(clippy::cast_precision_loss, reason = "settings are small")]
-            Json::Int(value) => Some(*value as f64),
-            Json::Float(value) => Some(*value),
-            _ => None,
-        };
-        #[expect(clippy::cast_possible_truncation, reason = "rounded")]
-        let float = |name: &str| number(name).map(|value| value as f32).filter(|value| value.is_finite());
         let whole = |name: &str| match file.get(name)? {
             Json::Int(value) => u32::try_from(*value).ok(),
             _ => None,
@@ -52,19 +30,8 @@ impl GenerationConfig {
             Some(Json::List(ids)) => ids.iter().filter_map(id).collect(),
             other => other.and_then(id).into_iter().collect(),
         };
-        let do_sample = match file.get("do_sample") {
-            Some(Json::Bool(value)) => Some(*value),
-            _ => None,
-        };
         Ok(Self {
             eos_token_ids,
-            do_sample,
-            temperature: float("temperature"),
-            top_k: whole("top_k"),
-            top_p: float("top_p"),
-            min_p: float("min_p"),
-            repetition_penalty: float("repetition_penalty"),
-            presence_penalty: float("presence_penalty"),
             max_new_tokens: whole("max_new_tokens").and_then(|tokens| usize::try_from(tokens).ok()),
         })
     }
@@ -107,17 +74,11 @@ mod tests {
 
     #[test]
     fn settings_are_read_in_all_their_spellings() {
-        let text =
-            r#"{"eos_token_id": [5, 7], "do_sample": true, "temperature": 1, "top_p": 0.95, "top_k": 20}"#;
+        let text = r#"{"eos_token_id": [5, 7], "max_new_tokens": 9, "temperature": 1}"#;
         let config = GenerationConfig::from_json(text).unwrap();
-        assert_eq!((config.eos_token_ids.as_slice(), config.do_sample), ([5, 7].as_slice(), Some(true)));
-        assert_eq!((config.temperature, config.top_p, config.top_k), (Some(1.0), Some(0.95), Some(20)));
-        let config =
-            GenerationConfig::from_json(r#"{"eos_token_id": 500, "top_k": "many", "top_p": null}"#).unwrap();
-        assert_eq!(
-            (config.eos_token_ids.as_slice(), config.top_k, config.top_p),
-            ([500].as_slice(), None, None)
-        );
+        assert_eq!((config.eos_token_ids.as_slice(), config.max_new_tokens), ([5, 7].as_slice(), Some(9)));
+        let config = GenerationConfig::from_json(r#"{"eos_token_id": 500, "max_new_tokens": "x"}"#).unwrap();
+        assert_eq!((config.eos_token_ids.as_slice(), config.max_new_tokens), ([500].as_slice(), None));
         assert!(GenerationConfig::from_json("{").is_err());
         let config =
             TokenizerConfig::from_json(r#"{"eos_token": {"content": "</s>"}, "bos_token": null}"#).unwrap();
