@@ -5,8 +5,11 @@
 use libfuzzer_sys::fuzz_target;
 use qwenc_runtime::tokenizer::{Detokenizer, Tokenizer};
 
-const TEXTS: [&str; 3] =
-    ["It's 12 o'clock.\r\n\r\n  <|im_start|>user\n\u{2014} e\u{301}\u{323}", "人人生而自由 हिन्दी 👩\u{200D}🚀", ""];
+const TEXTS: [&str; 3] = [
+    "It's 12 o'clock.\r\n\r\n  <|im_start|>user\n\u{2014} e\u{301}\u{323}",
+    "人人生而自由 हिन्दी 👩\u{200D}🚀",
+    "",
+];
 
 fuzz_target!(|data: &[u8]| {
     let Ok(tokenizer) = Tokenizer::from_bytes(data) else { return };
