@@ -29,6 +29,7 @@ pub mod norm;
 pub mod reduce;
 pub mod rope;
 pub mod rows;
+pub mod sample;
 mod snippets;
 pub mod softmax;
 pub mod validate;

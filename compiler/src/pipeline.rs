@@ -14,10 +14,11 @@ use qwenc_runtime::format::{
 
 use qwenc_runtime::bundle::sha256_hex;
 use qwenc_runtime::printable::printable;
+use qwenc_runtime::session::SAMPLE;
 
 use crate::bundle::{BundleError, BundleWriter, FolderSink, Shard, ShardWriter, Sink};
 use crate::error::CompileError;
-use crate::lower::{LowerError, LowerOptions, WeightSpec, lower};
+use crate::lower::{LowerError, LowerOptions, WeightSpec, lower, sample};
 use crate::model::assets::{self, Asset, AssetError};
 use crate::model::config::ModelConfig;
 use crate::model::decoder::is_state;
@@ -178,18 +179,28 @@ pub fn compile_to(
 
 /// Compiles a graph as it is, without passes, to the one entry point `main`. Operator tests use this.
 pub fn compile_graph(graph: &Graph, symbols: Symbols, sink: &mut dyn Sink) -> Result<Compiled, CompileError> {
+    compile_bare(graph, &entries::main_entry(graph, symbols), sink)
+}
+
+/// Compiles the entry point `sample` alone, whose input `logits` then is the host's. Tests of sampling use this.
+pub fn compile_sampler(vocabulary: u32, sink: &mut dyn Sink) -> Result<Compiled, CompileError> {
+    let entries = Entries { entries: Vec::new(), symbols: Symbols::default(), sampled: Some(vocabulary) };
+    compile_bare(&Graph::new("sampler"), &entries, sink)
+}
+
+/// Compiles entry points that belong to no model.
+fn compile_bare(graph: &Graph, entries: &Entries, sink: &mut dyn Sink) -> Result<Compiled, CompileError> {
     let loaded = Loaded {
         graph: graph.clone(),
         config: ModelConfig::default(),
         is_decoder: false,
         vision: None,
-        symbols: symbols.clone(),
+        symbols: entries.symbols.clone(),
         name: graph.name().to_string(),
         assets: Vec::new(),
         notes: Vec::new(),
     };
-    let entries = entries::main_entry(graph, symbols);
-    emit(&loaded, &entries, Vec::new(), sink, &CompileOptions::default(), &mut Silent)
+    emit(&loaded, entries, Vec::new(), sink, &CompileOptions::default(), &mut Silent)
 }
 
 /// Reads the vision encoder, if there is one, and raises and fuses it as the decoder.
@@ -319,6 +330,12 @@ fn lower_all(
         let lowered =
             lower(&entry.graph, &lower_options).map_err(|source| lower_error(entry.name, source))?;
         let plan = EntryPlan { lowered, constraints: entry.constraints.clone() };
+        observer.lowered(&plan);
+        plans.push(plan);
+    }
+    if let Some(vocabulary) = entries.sampled {
+        let lowered = sample(vocabulary, &entries.symbols).map_err(|source| lower_error(SAMPLE, source))?;
+        let plan = EntryPlan { lowered, constraints: Vec::new() };
         observer.lowered(&plan);
         plans.push(plan);
     }

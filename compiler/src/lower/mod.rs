@@ -16,9 +16,11 @@ mod move_ops;
 mod norm;
 mod packed_only;
 mod quantized;
+mod sample;
 mod weights;
 
 pub use context::{Buffer, BufferRole, Io, Launch, LowerError, Lowered, Lowering};
+pub use sample::sample;
 pub use weights::{RowPart, RowStack, WeightSpec, pack};
 
 use qwenc_codegen_wgsl::Symbols;

@@ -1,14 +1,16 @@
 //! Cutting a graph into the entry points of a bundle.
 //!
-//! A decoder has three: `prefill` runs a chunk of the prompt and leaves its hidden states in a buffer, `head` turns one
+//! A decoder has three with graphs: `prefill` runs a chunk of the prompt and leaves its hidden states in a buffer, `head` turns one
 //! row of them into logits (a prompt needs the logits of its last position only, and the head is the largest matrix of
-//! the model), and `decode` runs one position through everything. Any other graph is one entry point, `main`.
+//! the model), and `decode` runs one position through everything. A fourth one, `sample`, chooses a token by the logits; it
+//! has no graph (`lower::sample`). Any other graph is one entry point, `main`.
 
 use std::collections::BTreeMap;
 
 use qwenc_codegen_wgsl::Symbols;
 use qwenc_ir::{Dim, Graph, InferError, Op, ValueId, ValueType};
 use qwenc_runtime::format::{Constraint, Expr};
+use qwenc_runtime::session::INPUT_IDS;
 
 use super::image_merge::merge_images;
 use super::transform::{extract, join};
@@ -45,6 +47,8 @@ pub struct Entries {
     pub entries: Vec<EntryGraph>,
     /// Symbols with bounds, in slot order.
     pub symbols: Symbols,
+    /// Size of the vocabulary from which an entry point `sample` chooses tokens, which has no graph.
+    pub sampled: Option<u32>,
 }
 
 impl Entries {
@@ -112,11 +116,18 @@ pub fn decoder(graph: &Graph, sizes: DecoderSizes) -> Result<Entries, InferError
         EntryGraph { name: "head", graph: head, constraints: vec![] },
         EntryGraph { name: "decode", graph: decode, constraints: vec![] },
     ];
-    Ok(Entries { entries, symbols })
+    Ok(Entries { entries, symbols, sampled: vocabulary(graph, logits) })
 }
 
 fn bound(value: usize) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The size of the vocabulary, when tokens can be chosen on the device: what is chosen becomes the next `input_ids`.
+fn vocabulary(graph: &Graph, logits: ValueId) -> Option<u32> {
+    let takes_ids = graph.inputs().iter().any(|input| graph.value(*input).name == INPUT_IDS);
+    let size = graph.value(logits).ty.shape.last().and_then(Dim::as_usize)?;
+    u32::try_from(size).ok().filter(|_| takes_ids)
 }
 
 /// What the head reads: the input of the layer that gives logits. The norm in front of the head has been fused into
@@ -140,7 +151,8 @@ fn select_row(tail: &Graph, chunk: ValueType) -> Result<Graph, InferError> {
 
 /// The only entry point of a graph that is no decoder.
 pub fn main_entry(graph: &Graph, symbols: Symbols) -> Entries {
-    Entries { entries: vec![EntryGraph { name: "main", graph: graph.clone(), constraints: vec![] }], symbols }
+    let main = EntryGraph { name: "main", graph: graph.clone(), constraints: vec![] };
+    Entries { entries: vec![main], symbols, sampled: None }
 }
 
 #[cfg(test)]

@@ -197,4 +197,40 @@ mod tests {
         assert!((3514..4099).contains(&below), "{below}");
         assert!(uniform(0) > 0.0 && uniform(u32::MAX) < 1.0);
     }
+
+    /// The draws of every processor follow its probabilities: chi-square, which good code exceeds once in a million.
+    #[test]
+    fn draws_follow_the_probabilities() {
+        let logits: Vec<f32> = (0..37u8).map(|i| f32::from(i * 11 % 37) * -0.12).collect();
+        let counts: Vec<u32> = (0..37).map(|i| if i % 3 == 0 { IN_PROMPT | 1 } else { 0 }).collect();
+        let base = SamplingParams { seed: 12, ..SamplingParams::default() };
+        for params in [
+            base,
+            SamplingParams { temperature: 0.5, ..base },
+            SamplingParams { top_k: 12, ..base },
+            SamplingParams { top_p: 0.8, ..base },
+            SamplingParams { min_p: 0.1, ..base },
+            SamplingParams { repetition_penalty: 1.5, ..base },
+            SamplingParams { presence_penalty: 0.7, ..base },
+        ] {
+            let mut seen = [0u32; 37];
+            for step in 0..20_000 {
+                let token = draw(&logits, &counts, &params, step).unwrap().token;
+                seen[usize::try_from(token).unwrap()] += 1;
+            }
+            let (mut sum, mut cells) = (0.0, 0);
+            for (seen, p) in seen.iter().zip(probabilities(&logits, &counts, &params)) {
+                if p == 0.0 {
+                    assert_eq!(*seen, 0, "{params:?}");
+                } else {
+                    sum += (f64::from(*seen) - 2e4 * p).powi(2) / (2e4 * p);
+                    cells += 1;
+                }
+            }
+            // Wilson and Hilferty's approximation of the quantile.
+            let spread = 2.0 / (9.0 * f64::from(cells - 1));
+            let limit = f64::from(cells - 1) * (1.0 - spread + 4.753 * spread.sqrt()).powi(3);
+            assert!(sum < limit, "{params:?}: {sum}, at most {limit}");
+        }
+    }
 }

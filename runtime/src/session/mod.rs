@@ -2,8 +2,9 @@
 //!
 //! A decoder has three entry points over shared weights. `prefill` takes a chunk of tokens, updates the states, and
 //! leaves the chunk's hidden states on the GPU; `head` turns one row of them into logits; `decode` does both for a single
-//! token. The session cuts prompts into chunks, counts positions, and refuses what does not fit the context. A bundle with
-//! a vision encoder has a fourth, `vision`, which leaves feature rows of pictures for `prefill`.
+//! token. The session cuts prompts into chunks, counts positions, and refuses what does not fit the context. `sample`
+//! chooses the next token by the logits. A bundle with a vision encoder also has `vision`, which leaves feature rows of
+//! pictures for `prefill`.
 
 mod error;
 mod images;
