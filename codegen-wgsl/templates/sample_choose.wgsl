@@ -54,10 +54,10 @@ fn main(@builtin(local_invocation_index) lid: u32) {
 
     if (!filtered) {
         for (var c = lid; c < CHUNKS; c += WORKGROUP) {
-            let new = bitcast<f32>({{best.at2("c", "0u")}});
+            let fresh = bitcast<f32>({{best.at2("c", "0u")}});
             let other = {{best.at2("c", "1u")}};
-            if (other != NONE && (token == NONE || new > key)) {
-                key = new;
+            if (other != NONE && (token == NONE || fresh > key)) {
+                key = fresh;
                 token = other;
             }
         }
@@ -138,9 +138,9 @@ fn main(@builtin(local_invocation_index) lid: u32) {
             }
             workgroupBarrier();
             for (var n = lid; n < kept; n += WORKGROUP) {
-                let new = key_of(false, 0.0, depth(ranked[n], largest, inverse_temperature), tokens[n], step_, seed);
-                if (token == NONE || new > key || (new == key && tokens[n] < token)) {
-                    key = new;
+                let fresh = key_of(false, 0.0, depth(ranked[n], largest, inverse_temperature), tokens[n], step_, seed);
+                if (token == NONE || fresh > key || (fresh == key && tokens[n] < token)) {
+                    key = fresh;
                     token = tokens[n];
                 }
             }
@@ -159,9 +159,9 @@ fn main(@builtin(local_invocation_index) lid: u32) {
                 let x = {{scores.at1("i")}};
                 let down = depth(x, largest, inverse_temperature);
                 if (ordered(x) >= bound && x >= -LARGEST && exp(-down) >= min_p) {
-                    let new = key_of(false, 0.0, down, i, step_, seed);
-                    if (new > key) {
-                        key = new;
+                    let fresh = key_of(false, 0.0, down, i, step_, seed);
+                    if (fresh > key) {
+                        key = fresh;
                         token = i;
                     }
                 }

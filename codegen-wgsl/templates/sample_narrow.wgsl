@@ -37,8 +37,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         for (var g = lid; g < GROUPS; g += WORKGROUP) {
             mass += {{groups.at2("g", "1u")}} * exp(-depth({{groups.at2("g", "0u")}}, largest, inverse_temperature));
         }
-        // A little more than needed, for what rounding takes.
-        let needed = select(sum_all(lid, vec2<f32>(mass, 0.0)).x * top_p * 1.0001, f32(top_k), by_count);
+        // A little more than needed, for what rounding takes; never 0, which no mass at all would reach.
+        let all = sum_all(lid, vec2<f32>(mass, 0.0)).x;
+        let needed = select(max(all * top_p * 1.0001, 1.0e-30), f32(top_k), by_count);
         // The smallest bound above which groups' largest scores do not reach what is needed.
         var bound = 0u;
         for (var bit = 0x80000000u; bit > 0u; bit >>= 1u) {
@@ -80,9 +81,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                 let x = {{scores.at1("i")}};
                 let down = depth(x, largest, inverse_temperature);
                 if (x >= -LARGEST && (greedy || exp(-down) >= min_p)) {
-                    let new = key_of(greedy, x, down, i, step_, seed);
-                    if (new > key) {
-                        key = new;
+                    let fresh = key_of(greedy, x, down, i, step_, seed);
+                    if (fresh > key) {
+                        key = fresh;
                         token = i;
                     }
                 }
