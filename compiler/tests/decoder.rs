@@ -72,7 +72,8 @@ fn decoding_takes_few_dispatches_and_the_dialects_agree() {
         let layers = compiled.manifest.model.decoder.as_ref().unwrap().layers as usize;
         let decode = schedule.entries["decode"].commands.len();
         assert!(decode <= 9 * layers, "{dialect}: {decode} dispatches for {layers} layers");
-        assert!(schedule.pipelines.len() <= 30, "{dialect}: {} pipelines", schedule.pipelines.len());
+        // Three of them choose tokens.
+        assert!(schedule.pipelines.len() <= 33, "{dialect}: {} pipelines", schedule.pipelines.len());
         seen.push((families, compiled.manifest.memory.weight_bytes));
     }
     // Several exporters, one model: the same kernels in the same order over the same bytes.
