@@ -205,7 +205,7 @@ fn read_json(root: &Path, name: &str, most: u64) -> Result<Option<Value>, Config
     let mut text = Vec::new();
     file.take(most + 1).read_to_end(&mut text).map_err(|problem| error(problem.to_string()))?;
     if u64::try_from(text.len()).is_ok_and(|size| size > most) {
-        return Err(error(format!("it has more than {most} bytes, too many")));
+        return Err(error(format!("it has more than {most} bytes, too many for a configuration")));
     }
     serde_json::from_slice(&text).map(Some).map_err(|problem| error(format!("not valid JSON: {problem}")))
 }
