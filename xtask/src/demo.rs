@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: a real export compiled to WGSL, replayed through Vulkan, and held against Hugging Face's numbers.
+//! `cargo xtask demo`: a real export compiled to WGSL, replayed through Vulkan, held against Hugging Face's numbers, and
+//! asked about a picture.
 
 use std::process::Command;
 
@@ -11,14 +12,19 @@ const MODEL: &str = "models/tiny/genai015";
 const BUNDLE: &str = "out/";
 
 /// Golden files, each another way of feeding the decoder, with the largest difference of a logit that may be: one prefill
-/// and five steps; the prefill cut in three; 150 tokens, which is more than two chunks of the delta rule.
-const GOLDENS: [(&str, &str); 3] = [
+/// and five steps; the same with an image; the prefill cut in three; 150 tokens, which is more than two chunks of the delta rule.
+const GOLDENS: [(&str, &str); 4] = [
     ("golden/tiny/text.safetensors", "2e-4"),
+    ("golden/tiny/image.safetensors", "2e-4"),
     ("golden/tiny/split.safetensors", "2e-4"),
     ("golden/tiny/long.safetensors", "1e-3"),
 ];
 
-/// Set-up, build, compile, inspect, verify.
+/// A question about a picture.
+const QUESTION: [&str; 6] =
+    ["--prompt", "describe this image", "--image", "docs/picture.png", "--max-new-tokens", "24"];
+
+/// Set-up, build, compile, inspect, verify, ask.
 pub(crate) fn run() -> Outcome {
     setup::run_for_replay()?;
 
@@ -31,6 +37,7 @@ pub(crate) fn run() -> Outcome {
     heading("what is in the bundle");
     run_command(qwenc().args(["inspect", BUNDLE]))?;
 
+    let mut found = Vec::new();
     for driver in Driver::ALL {
         let Some(manifest) = driver.find() else {
             println!(
@@ -46,6 +53,15 @@ pub(crate) fn run() -> Outcome {
                 std::slice::from_ref(&manifest),
             ))?;
         }
+        found.push(manifest);
+    }
+
+    heading(
+        "ask about a picture (the weights are random: the answer is noise, and the same noise everywhere)",
+    );
+    if let [first, ..] = found.as_slice() {
+        let mut ask = qwenc();
+        run_command(expose(ask.args(["generate", BUNDLE]).args(QUESTION), std::slice::from_ref(first)))?;
     }
     println!(
         "\nThe bundle is in out/ (manifest.json, schedule.json, shaders/, weights/); what the compiler did, pass by"
