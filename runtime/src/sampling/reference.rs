@@ -201,7 +201,7 @@ mod tests {
     /// The draws of every processor follow its probabilities: chi-square, which good code exceeds once in a million.
     #[test]
     fn draws_follow_the_probabilities() {
-        let logits: Vec<f32> = (0..37u8).map(|i| f32::from(i * 11 % 37) * -0.12).collect();
+        let logits: Vec<f32> = (0..37u16).map(|i| f32::from(i * 11 % 37) * -0.12).collect();
         let counts: Vec<u32> = (0..37).map(|i| if i % 3 == 0 { IN_PROMPT | 1 } else { 0 }).collect();
         let base = SamplingParams { seed: 12, ..SamplingParams::default() };
         for params in [
