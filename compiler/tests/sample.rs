@@ -185,7 +185,7 @@ fn the_distribution_is_the_one_asked_for() {
         .enumerate()
         {
             let expected = reference::probabilities(&logits, &counts, &params);
-            let mut seen = vec![0u32; 37];
+            let mut seen = [0u32; 37];
             for step in 0..draws {
                 sampler.set(&logits, &counts);
                 seen[sampler.draw(&params, step + 10_000 * offset as u32) as usize] += 1;
