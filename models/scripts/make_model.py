@@ -206,7 +206,8 @@ def make_model(shape: Shape) -> Qwen3_5ForConditionalGeneration:
 
 
 def make_tokenizer(folder: Path, shape: Shape) -> None:
-    """Byte-level BPE: 256 bytes, merges learned from a toy text, and special tokens at the ids of the configuration."""
+    """Byte-level BPE: 256 bytes, merges learned from a toy text, words that no merge reaches up to where the special tokens
+    begin, and those at the ids of the configuration."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -222,24 +223,30 @@ def make_tokenizer(folder: Path, shape: Shape) -> None:
     )
     tokenizer.train_from_iterator([text] * 4, trainer)
 
-    if shape is not FULL:
+    special = [f"<|sp_{i}|>" for i in range(14 if shape is FULL else 12)]
+    special[0:3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    if shape is FULL:
+        model = json.loads(tokenizer.to_str())["model"]
+        vocabulary = model["vocab"] | {f"fill{i}": i for i in range(len(model["vocab"]), shape.first_special_id)}
+        tokenizer.model = models.BPE(vocabulary, [tuple(merge) for merge in model["merges"]])
+        special[9:11] = ["<|vision_start|>", "<|vision_end|>"]
+        special[12:14] = ["<|image_pad|>", "<|video_pad|>"]
+    else:
         tokenizer.add_special_tokens(
             [f"<|fill_{i}|>" for i in range(tokenizer.get_vocab_size(), shape.first_special_id)]
         )
-        special = [f"<|sp_{i}|>" for i in range(12)]
-        special[0:3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
         special[5:7] = ["<|vision_start|>", "<|vision_end|>"]
         special[8:10] = ["<|image_pad|>", "<|video_pad|>"]
-    else:
-        special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-        special += ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     tokenizer.add_special_tokens(special)
 
     saved = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>"
     )
     saved.chat_template = (
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if m.content is string %}{{ m.content }}{% else %}{% for part in m.content %}"
+        "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}"
+        "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     )
     saved.save_pretrained(folder)
 

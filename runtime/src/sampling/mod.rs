@@ -1,7 +1,7 @@
 //! Choosing the next token: the parameters, and a reference in f64 on the CPU.
 //!
 //! Bundles of decoders choose on the GPU, by the entry point `sample` (`docs/sampling.md`); 4 bytes come back. The
-//! [`reference`] has the same rules and the same random numbers. It holds the kernels to account in tests.
+//! [`mod@reference`] has the same rules and the same random numbers. It holds the kernels to account in tests.
 
 mod params;
 pub mod reference;

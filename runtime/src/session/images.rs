@@ -25,7 +25,7 @@ pub const PATCH_POSITIONS: &str = "patch_positions";
 pub const SEGMENTS: &str = "segments";
 /// Output of `vision`, and what `prefill` reads: f32 [blocks of patches, width of the decoder].
 pub const IMAGE_FEATURES: &str = "image_features";
-/// Input of `prefill`: i32 [tokens], the feature row that stands for a token, or -1.
+/// Input of `prefill`: i32 `[tokens]`, the feature row that stands for a token, or -1.
 pub const IMAGE_ROWS: &str = "image_rows";
 
 /// A picture in patches, as an image processor makes them.

@@ -1,4 +1,4 @@
-//! The tokenizer of a text model: byte-level BPE over a table that the compiler made ([`Table format`](table)).
+//! The tokenizer of a text model: byte-level BPE over a table that the compiler made (`table.rs` has its format).
 //!
 //! Text becomes ids in the steps, and with the results, of the `tokenizers` crate: added tokens are cut out, what lies
 //! between them is normalized (NFC), cut into words by the model's pattern, and each word's bytes are merged by rank.
