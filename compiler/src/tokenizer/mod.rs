@@ -2,7 +2,7 @@
 //! runtime reads (`docs/tokenizer.md`).
 //!
 //! What the runtime does not do is refused here, with the field that asks for it. What is accepted is tried: the table and the
-//! `tokenizers` crate encode and decode the same probes ([`probe`]), so that a field that was misread is an error of
+//! `tokenizers` crate encode and decode the same probes (`probe.rs`), so that a field that was misread is an error of
 //! this program and no wrong text.
 
 mod document;

@@ -5,12 +5,12 @@
 //! made ahead of time cannot do that, and need not: all of it is tables of a few numbers for each patch, which the runtime
 //! computes ([`qwenc_runtime::vision`]). The compiler finds out which tables:
 //!
-//! 1. [`probe`] imports the graph for a few concrete grids of one image each. Everything that follows from the grid alone is
+//! 1. `probe` imports the graph for a few concrete grids of one image each. Everything that follows from the grid alone is
 //!    then constant.
-//! 2. [`generalise`] walks these graphs in lockstep from their outputs. What depends on pixels must be the same in all of
+//! 2. `generalise` walks these graphs in lockstep from their outputs. What depends on pixels must be the same in all of
 //!    them, with sizes that are linear in the number of image tokens. Where a value that follows from the grid is read, it
 //!    becomes a *boundary*.
-//! 3. [`recognise`] evaluates every boundary and compares it with what the runtime's tables give on every probe. What
+//! 3. `recognise` evaluates every boundary and compares it with what the runtime's tables give on every probe. What
 //!    matches nothing is refused, with the name of the node.
 //! 4. `segments` gives every attention of the raised graph the patches that each patch sees.
 //!
