@@ -48,19 +48,38 @@ def configuration(shape: str) -> dict:
     return config
 
 
+def wanted(graph: onnx.GraphProto) -> list[str]:
+    """Names that a graph reads and does not define, in order; bodies of its nodes (`Scan`) read from around them, too."""
+    known = {port.name for port in graph.input} | {tensor.name for tensor in graph.initializer}
+    names = []
+    for node in graph.node:
+        names += [name for name in node.input if name and name not in known]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                names += [name for name in wanted(attribute.g) if name not in known]
+        known.update(node.output)
+    return list(dict.fromkeys(names))
+
+
+def types(graph: onnx.GraphProto) -> dict:
+    """Types of values by name, those that bodies state among them."""
+    found = {}
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                found |= types(attribute.g)
+    return found | {info.name: info.type.tensor_type for info in graph.value_info}
+
+
 def restore_references(path: Path) -> int:
     """Declares every weight that the graph names and does not have. Returns their bytes."""
     model = onnx.load(path)
     graph = model.graph
-    known = {port.name for port in graph.input} | {tensor.name for tensor in graph.initializer}
-    known |= {name for node in graph.node for name in node.output}
-    types = {info.name: info.type.tensor_type for info in graph.value_info}
+    stated = types(graph)
     total = 0
-    for name in dict.fromkeys(name for node in graph.node for name in node.input):
-        if not name or name in known:
-            continue
-        tensor = onnx.TensorProto(name=name, data_type=types[name].elem_type)
-        tensor.dims.extend(dim.dim_value for dim in types[name].shape.dim)
+    for name in wanted(graph):
+        tensor = onnx.TensorProto(name=name, data_type=stated[name].elem_type)
+        tensor.dims.extend(dim.dim_value for dim in stated[name].shape.dim)
         size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
         for dim in tensor.dims:
             size *= dim
