@@ -1,30 +1,64 @@
 //! Stand-ins for weights that are not there, for plans.
 
 use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use half::{bf16, f16};
 use memmap2::MmapOptions;
 use qwenc_ir::DType;
 
-/// Bytes up to which a stand-in has values: biases, norms and gates are far below, matrices above.
-const MOST_WITH_VALUES: usize = 1 << 20;
+/// Bytes up to which a stand-in has values: biases, norms, gates and tables of positions are below.
+const MOST_WITH_VALUES: usize = 16 << 20;
+/// Stand-ins begin at different places of the values, this many bytes apart, so that no two are equal and each has an
+/// address of its own.
+const STEP: usize = 64;
+/// As many places; then they come again.
+const PLACES: usize = 1 << 15;
+/// As many values; then they come again. A prime, so that stand-ins at different places are different.
+const PERIOD: usize = 65_521;
 
 /// `len` bytes in the place of a tensor. Passes look at the values of small ones (a sum with zeros is dropped, a
-/// constant of equal elements is one number), so those are all different, between 0.5 and 1, as trained weights never
-/// are special. Large ones are zeros that take no memory.
+/// constant of equal elements is one number), so neighbours are different, between 0.5 and 1, as trained weights never
+/// are special. All of a type share one block of values. Large ones are zeros that take no memory.
 pub(crate) fn weight(dtype: DType, len: usize) -> io::Result<Bytes> {
-    let values = |each: usize| (0..len / each).map(|at| 0.5 + (at as f32 * 0.618_034).fract() / 2.0);
-    Ok(match dtype {
-        DType::F32 if len <= MOST_WITH_VALUES => values(4).flat_map(f32::to_le_bytes).collect(),
-        DType::F16 if len <= MOST_WITH_VALUES => {
-            values(2).flat_map(|value| f16::from_f32(value).to_le_bytes()).collect()
-        }
-        DType::Bf16 if len <= MOST_WITH_VALUES => {
-            values(2).flat_map(|value| bf16::from_f32(value).to_le_bytes()).collect()
-        }
-        _ => zeros(len)?,
-    })
+    static F16: OnceLock<Bytes> = OnceLock::new();
+    static BF16: OnceLock<Bytes> = OnceLock::new();
+    match dtype {
+        DType::F32 => place(floats(), len),
+        DType::F16 => place(F16.get_or_init(|| block(|value| f16::from_f32(value).to_le_bytes())), len),
+        DType::Bf16 => place(BF16.get_or_init(|| block(|value| bf16::from_f32(value).to_le_bytes())), len),
+        _ => zeros(len),
+    }
+}
+
+/// `len` bytes in the place of codes: any bits are codes.
+pub(crate) fn codes(len: usize) -> io::Result<Bytes> {
+    place(floats(), len)
+}
+
+fn floats() -> &'static Bytes {
+    static F32: OnceLock<Bytes> = OnceLock::new();
+    F32.get_or_init(|| block(f32::to_le_bytes))
+}
+
+/// The next place of a block, or zeros for what is too large.
+fn place(block: &Bytes, len: usize) -> io::Result<Bytes> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    if len > MOST_WITH_VALUES {
+        return zeros(len);
+    }
+    let start = NEXT.fetch_add(1, Ordering::Relaxed) % PLACES * STEP;
+    Ok(block.slice(start..start + len))
+}
+
+/// Values for the longest stand-in at the last place.
+fn block<const N: usize>(bytes: fn(f32) -> [u8; N]) -> Bytes {
+    let count = (MOST_WITH_VALUES + PLACES * STEP) / N;
+    // The golden ratio: no value comes again soon, and neighbours are far apart.
+    let values = (0..count).map(|at| 0.5 + ((at % PERIOD) as f32 * 0.618_034).fract() / 2.0);
+    values.flat_map(bytes).collect()
 }
 
 /// `len` zeros. The system gives every page of them the same memory for as long as nobody writes, and nobody can.
@@ -55,5 +89,10 @@ mod tests {
         assert!(values.iter().all(|value| (0.5..1.0).contains(value)));
         assert!(values.windows(2).all(|pair| pair[0] != pair[1]));
         assert_eq!(weight(DType::Bf16, 2 * 3).unwrap().len(), 6);
+        assert_eq!(weight(DType::F16, MOST_WITH_VALUES).unwrap().len(), MOST_WITH_VALUES);
+        let (one, other) = (weight(DType::F32, 4).unwrap(), weight(DType::F32, 4).unwrap());
+        assert_ne!(one.as_ptr(), other.as_ptr(), "weights are told apart by their addresses");
+        let few: std::collections::BTreeSet<Bytes> = (0..2000).map(|_| codes(256).unwrap()).collect();
+        assert_eq!(few.len(), 2000, "and equal ones would be taken for one");
     }
 }

@@ -362,12 +362,12 @@ fn pack_all(
 
 /// The weights as a plan knows them: sizes, but no content. Without content none is found equal to another one.
 fn planned_weights(plans: &[EntryPlan]) -> BTreeMap<String, WeightBuffer> {
-    let planned = |spec: &WeightSpec| {
-        let identity = spec.identity();
-        let hash = sha256_hex(identity.as_bytes());
-        (identity, WeightBuffer { hash, bytes: spec.bytes() as u64, parts: Vec::new() })
+    let planned = |(index, spec): (usize, &WeightSpec)| {
+        // A name that is the same at every compilation, which addresses in `identity` are not.
+        let hash = sha256_hex(format!("planned weight {index}").as_bytes());
+        (spec.identity(), WeightBuffer { hash, bytes: spec.bytes() as u64, parts: Vec::new() })
     };
-    weight_specs(plans).into_iter().map(planned).collect()
+    weight_specs(plans).into_iter().enumerate().map(planned).collect()
 }
 
 /// The model's name in the manifest: a graph may have none, and a file any.

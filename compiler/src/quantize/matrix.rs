@@ -4,7 +4,7 @@ use bytes::Bytes;
 use qwenc_ir::{DType, Tensor};
 
 use super::round::{self, CodeRange, Fit, Method};
-use crate::blank::zeros;
+use crate::blank;
 use crate::matrix::Matrix;
 
 /// Weights that share a scale.
@@ -69,16 +69,19 @@ pub(super) fn quantize(matrix: &Matrix, bits: usize) -> Option<(Quantized, Sums)
     Some((assemble(matrix, bits, codes, DType::F32, &scales)?, sums))
 }
 
-/// What [`quantize`] gives without looking at the weights: zeros of the same types and sizes, with scales in f16.
+/// What [`quantize`] gives without looking at the weights: tensors of the same types and sizes, with scales in f16.
 pub(super) fn planned(matrix: &Matrix, bits: usize) -> Option<Quantized> {
     let (n, k) = matrix.extent();
     let blocks = k.div_ceil(BLOCK);
     let code_type = if bits == 4 { DType::U4 } else { DType::U8 };
-    let blank = |dtype: DType, columns: usize| {
-        let bytes = zeros(dtype.bytes_for(n.checked_mul(columns)?)?).ok()?;
-        Tensor::new(dtype, vec![n, columns], bytes).ok()
-    };
-    Some(Quantized { codes: blank(code_type, k)?, scales: blank(DType::F16, blocks)?, zero: 1 << (bits - 1) })
+    let bytes = |dtype: DType, columns: usize| dtype.bytes_for(n.checked_mul(columns)?);
+    let codes = blank::codes(bytes(code_type, k)?).ok()?;
+    let scales = blank::weight(DType::F16, bytes(DType::F16, blocks)?).ok()?;
+    Some(Quantized {
+        codes: Tensor::new(code_type, vec![n, k], codes).ok()?,
+        scales: Tensor::new(DType::F16, vec![n, blocks], scales).ok()?,
+        zero: 1 << (bits - 1),
+    })
 }
 
 fn assemble(

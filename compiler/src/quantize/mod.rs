@@ -21,7 +21,7 @@ use qwenc_runtime::format::WeightFacts;
 
 pub use recipe::{Keep, RecipeError, StoreAs, WeightRecipe};
 
-use crate::blank::zeros;
+use crate::blank;
 use crate::matrix::{Matrix, MatrixKind};
 
 /// What was done with one weight.
@@ -74,7 +74,7 @@ impl Weight {
 pub enum Rounding {
     /// They are.
     Round,
-    /// Only types and sizes change, for a plan: codes are zeros that take no memory, and no error is known.
+    /// Only types and sizes change, for a plan: codes are stand-ins, and no error is known.
     Plan,
 }
 
@@ -313,7 +313,7 @@ fn as_floats(matrix: &Matrix, wanted: StoreAs) -> Option<(Tensor, RoundingError)
 fn planned_floats(matrix: &Matrix, wanted: StoreAs) -> Option<Tensor> {
     let (n, k) = matrix.extent();
     let dtype = if wanted == StoreAs::F16 { DType::F16 } else { DType::F32 };
-    Tensor::new(dtype, vec![n, k], zeros(dtype.bytes_for(n.checked_mul(k)?)?).ok()?).ok()
+    Tensor::new(dtype, vec![n, k], blank::weight(dtype, dtype.bytes_for(n.checked_mul(k)?)?).ok()?).ok()
 }
 
 fn relative(errors: f64, squares: f64) -> f64 {
