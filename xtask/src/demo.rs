@@ -47,7 +47,9 @@ pub(crate) fn run() -> Outcome {
             continue;
         };
         heading(&format!("verify against Hugging Face transformers, on {}", driver.name()));
-        for (golden, max_abs) in GOLDENS {
+        // SwiftShader takes most of a minute to compile the shaders of a bundle: one golden there.
+        let goldens = if driver == Driver::ALL[0] { &GOLDENS[..] } else { &GOLDENS[1..2] };
+        for (golden, max_abs) in goldens {
             run_command(expose(
                 qwenc().args(["verify", BUNDLE, "--golden", golden, "--max-abs", max_abs]),
                 std::slice::from_ref(&manifest),

@@ -25,6 +25,8 @@ pub(super) struct ExternalFiles {
     open: Mutex<BTreeMap<String, Bytes>>,
     /// Tensors in files that do not exist get stand-ins.
     missing_allowed: bool,
+    /// Stand-ins by location, offset and length: a tensor that is read again is the same.
+    stand_ins: Mutex<BTreeMap<(String, u64, usize), Bytes>>,
 }
 
 /// Where a tensor's bytes are.
@@ -40,11 +42,16 @@ impl ExternalFiles {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Self { folder: Some(folder), open: Mutex::default(), missing_allowed: false }
+        Self {
+            folder: Some(folder),
+            open: Mutex::default(),
+            missing_allowed: false,
+            stand_ins: Mutex::default(),
+        }
     }
 
     pub(super) fn none() -> Self {
-        Self { folder: None, open: Mutex::default(), missing_allowed: false }
+        Self { folder: None, open: Mutex::default(), missing_allowed: false, stand_ins: Mutex::default() }
     }
 
     /// From now on the tensors in files that do not exist get stand-ins.
@@ -70,8 +77,15 @@ impl ExternalFiles {
         }
         let Some(file) = self.open(reference.location).map_err(refuse)? else {
             let dtype = dtype_of(tensor.data_type()).unwrap_or(DType::U8);
-            return blank::weight(dtype, wanted)
-                .map_err(|error| refuse(format!("no room for {wanted} bytes in its place: {error}")));
+            let mut stand_ins = self.stand_ins.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (reference.location.to_owned(), reference.offset, wanted);
+            if let Some(have) = stand_ins.get(&key) {
+                return Ok(have.clone());
+            }
+            let bytes = blank::weight(dtype, wanted)
+                .map_err(|error| refuse(format!("no room for {wanted} bytes in its place: {error}")))?;
+            stand_ins.insert(key, bytes.clone());
+            return Ok(bytes);
         };
         let truncated = || TensorError::Truncated {
             tensor: error::name(tensor.name()),
