@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod cli;
 pub mod contain;
 pub mod error;
+pub mod eval;
 pub mod lower;
 pub mod matrix;
 pub mod model;

@@ -5,6 +5,8 @@ mod chat;
 mod compile;
 mod device;
 mod emit;
+mod eval;
+mod eval_report;
 mod generate;
 mod inspect;
 mod out;
@@ -45,6 +47,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Talk with a model
     Chat(chat::ChatArgs),
+    /// Answer cases with known answers and count, or compare two such runs
+    Eval(eval::EvalArgs),
     /// Show what is in a model or a bundle: operators, passes, fusions, kernels, memory
     Inspect(inspect::InspectArgs),
 }
@@ -126,7 +130,7 @@ fn parse_size(text: &str) -> Result<(String, i64), String> {
     Ok((name.trim().to_string(), value))
 }
 
-/// Runs the command line. Exit code 0: done and, for `verify`, every check held; 1: not; 2: wrong usage.
+/// Runs the command line. Exit code 0: done and, for `verify` and `eval`, every check held; 1: not; 2: wrong usage.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
@@ -135,6 +139,7 @@ pub fn run() -> ExitCode {
         Command::Verify(args) => verify::execute(&args),
         Command::Generate(args) => generate::execute(&args),
         Command::Chat(args) => chat::execute(&args),
+        Command::Eval(args) => eval::execute(&args),
         Command::Inspect(args) => inspect::execute(&args),
     };
     match outcome {
