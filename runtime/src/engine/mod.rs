@@ -15,6 +15,8 @@ mod snapshot;
 pub use backend::{Backend, BufferRole, DeviceLimits, Recorder};
 pub use error::EngineError;
 pub use load::LoadOptions;
+#[cfg(feature = "native")]
+pub(crate) use native::NativePipeline;
 
 use std::collections::BTreeMap;
 

@@ -44,29 +44,7 @@ impl Backend for Gpu {
     }
 
     fn create_pipeline(&self, wgsl: &str, pipeline: &Pipeline) -> Result<NativePipeline, GpuError> {
-        let device = self.device();
-        let entries: Vec<_> = pipeline.bindings.iter().zip(0_u32..).map(layout_entry).collect();
-        self.scoped("creating a pipeline", || {
-            let label = Some(pipeline.shader.as_str());
-            let layout = device
-                .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
-            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label,
-                bind_group_layouts: &[Some(&layout)],
-                immediate_size: 0,
-            });
-            let source = wgpu::ShaderSource::Wgsl(wgsl.into());
-            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source });
-            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label,
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: Some(&pipeline.entry),
-                compilation_options: wgpu::PipelineCompilationOptions::default(),
-                cache: None,
-            });
-            NativePipeline { pipeline, layout }
-        })
+        self.pipeline_of_store(wgsl, pipeline, || compile(self, wgsl, pipeline))
     }
 
     fn create_bind_group(
@@ -122,6 +100,32 @@ impl Backend for Gpu {
     }
 }
 
+fn compile(gpu: &Gpu, wgsl: &str, pipeline: &Pipeline) -> Result<NativePipeline, GpuError> {
+    let device = gpu.device();
+    let entries: Vec<_> = pipeline.bindings.iter().zip(0_u32..).map(layout_entry).collect();
+    gpu.scoped("creating a pipeline", || {
+        let label = Some(pipeline.shader.as_str());
+        let layout =
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let source = wgpu::ShaderSource::Wgsl(wgsl.into());
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(&pipeline.entry),
+            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            cache: None,
+        });
+        NativePipeline { pipeline, layout }
+    })
+}
+
 fn layout_entry((kind, binding): (&BindingKind, u32)) -> wgpu::BindGroupLayoutEntry {
     let ty = match kind {
         BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
@@ -137,7 +141,7 @@ fn layout_entry((kind, binding): (&BindingKind, u32)) -> wgpu::BindGroupLayoutEn
 }
 
 /// A wgpu pipeline with its bind group layout.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NativePipeline {
     pipeline: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,

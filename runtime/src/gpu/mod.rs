@@ -6,6 +6,7 @@
 
 mod adapter;
 mod error;
+mod pipelines;
 pub mod probe;
 mod scope;
 mod transfer;
@@ -15,6 +16,7 @@ pub use error::GpuError;
 pub use scope::UncapturedErrors;
 
 use adapter::select_adapter;
+use pipelines::PipelineStore;
 
 /// Storage buffers WebGPU guarantees to one shader stage.
 pub const DEFAULT_STORAGE_BUFFERS: u32 = 8;
@@ -61,6 +63,7 @@ pub struct Gpu {
     queue: wgpu::Queue,
     adapter: AdapterSummary,
     uncaptured: UncapturedErrors,
+    pipelines: Option<PipelineStore>,
 }
 
 impl Gpu {
@@ -81,7 +84,15 @@ impl Gpu {
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| GpuError::Device { adapter: summary.name.clone(), message: e.to_string() })?;
         let uncaptured = UncapturedErrors::install(&device);
-        Ok(Self { device, queue, adapter: summary, uncaptured })
+        Ok(Self { device, queue, adapter: summary, uncaptured, pipelines: None })
+    }
+
+    /// The same device, which from here on keeps the pipelines that are compiled through this value and its clones, and
+    /// gives them to every engine that asks for the same again. They are kept as long as one of these is: for a process
+    /// that loads many bundles of one model, such as a test, not for one that goes from model to model.
+    #[must_use]
+    pub fn keeping_pipelines(self) -> Self {
+        Self { pipelines: Some(PipelineStore::default()), ..self }
     }
 
     /// The adapter this device was opened on.

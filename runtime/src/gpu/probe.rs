@@ -193,6 +193,8 @@ fn pipeline(
 
 /// The two software adapters that every GPU test runs on, lavapipe first, opened once a process.
 ///
+/// They keep their pipelines: SwiftShader compiles for seconds, and the bundles of a test's models share most kernels.
+///
 /// # Errors
 /// [`GpuError::TestAdapters`] when one is missing: a test must then fail, not pass unseen.
 pub fn test_gpus() -> Result<Vec<Gpu>, GpuError> {
@@ -201,7 +203,7 @@ pub fn test_gpus() -> Result<Vec<Gpu>, GpuError> {
 }
 
 fn open_for_test(name: &str) -> Result<Gpu, GpuError> {
-    Gpu::open(&GpuOptions::named(name)).map_err(|error| match error {
+    Gpu::open(&GpuOptions::named(name)).map(Gpu::keeping_pipelines).map_err(|error| match error {
         GpuError::NoSuchAdapter { wanted, available } => {
             GpuError::TestAdapters { missing: wanted, found: available }
         }
