@@ -7,11 +7,11 @@ use qwenc::pipeline::{CompileOptions, Silent, compile_to};
 use qwenc_runtime::bundle::{Bundle, Memory};
 use qwenc_runtime::engine::{Engine, LoadOptions};
 use qwenc_runtime::format::DType;
+use qwenc_runtime::gpu::Gpu;
 use qwenc_runtime::gpu::probe::test_gpus;
 use safetensors::tensor::Dtype;
 
 use super::archive::{Case, Data, Numbers};
-use super::backend::Shared;
 
 /// Cases of which ONNX's numbers are rounded to four digits.
 const ROUNDED: [&str; 1] = ["averagepool_2d_ceil_last_window_starts_on_pad"];
@@ -52,7 +52,7 @@ pub fn run(case: &Case) -> Outcome {
     let load = LoadOptions { poison: true, ..LoadOptions::default() };
     for gpu in test_gpus().unwrap() {
         let name = gpu.adapter().name.clone();
-        let mut engine = Engine::load_with(&bundle, Shared::new(gpu), load, &mut |_| ())
+        let mut engine = Engine::load_with(&bundle, gpu, load, &mut |_| ())
             .unwrap_or_else(|error| panic!("{}: {error}", case.name));
         if let Err(difference) = replay(&case.name, &mut engine, inputs, outputs) {
             return Outcome::Differs(format!("{name}: {difference}"));
@@ -70,7 +70,7 @@ fn compile(path: &Path) -> Result<BTreeMap<String, Vec<u8>>, String> {
 
 fn replay(
     case: &str,
-    engine: &mut Engine<Shared>,
+    engine: &mut Engine<Gpu>,
     inputs: &BTreeMap<String, Data>,
     outputs: &BTreeMap<String, Data>,
 ) -> Result<(), String> {

@@ -11,7 +11,6 @@
 mod common;
 
 mod archive;
-mod backend;
 mod device;
 mod page;
 mod unsupported;

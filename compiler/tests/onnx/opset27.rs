@@ -1,14 +1,10 @@
 //! `LinearAttention` and `CausalConvWithState` of ai.onnx, opset 27, against ONNX's own node tests: `onnx27/make.py`
 //! stored them. Each is imported, run in the interpreter, and replayed on both drivers.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod onnx_builder;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use onnx_builder::{close, ops, run_graph, stored_tensor};
+use crate::onnx_builder::{close, ops, run_graph, stored_tensor};
 use qwenc::onnx::{ImportOptions, Model, import};
 use qwenc::passes::run_all;
 use qwenc::pipeline::compile_graph;

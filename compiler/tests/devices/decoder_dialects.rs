@@ -1,10 +1,7 @@
 //! Other ways to write the same decoder: element types, layouts, interfaces. Each compiles from its folder, takes as few
 //! dispatches as the plain one, and meets the logits of Hugging Face transformers on both drivers.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
-mod common;
-
-use common::verify::{compiled, compiled_variant, default_sizes, verify_files};
+use crate::common::verify::{compiled, compiled_variant, default_sizes, verify_files};
 
 /// Dispatches of one decoded token of the tiny model: seven a layer, the embedding and the head.
 const DISPATCHES: usize = 30;

@@ -8,7 +8,6 @@
 //! // tolerance: 1e-5                               largest difference, relative to the largest value (default 2e-5)
 //! // ints: 0..9                                    range of integer inputs (default 0..4)
 //! ```
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,10 +1,6 @@
 //! Operators that compute on whole tensors, functions and branches: what they import to, and what the graph computes.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod onnx_builder;
-
-use onnx_builder::{
+use crate::onnx_builder::{
     Attributes, Builder, FLOAT, INT32, INT64, close, f32s, i64s, node, noise, ops, run_graph, tensor,
     value_info,
 };
@@ -313,7 +309,7 @@ fn a_bias_from_a_mask_of_ones_is_left_out() {
 
 #[test]
 fn functions_are_inlined_with_their_attributes() {
-    use onnx_builder::opset;
+    use crate::onnx_builder::opset;
     use qwenc::onnx::proto::attribute_proto::AttributeType;
     let function = qwenc::onnx::proto::FunctionProto {
         name: Some("Leaky".to_owned()),

@@ -1,12 +1,9 @@
 //! Prompts with images against Hugging Face transformers, from several exporters, on both drivers.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
-
-mod common;
 
 use std::collections::BTreeMap;
 
-use common::verify::{compiled_with, report_with, sessions};
-use common::{copy_tree, golden, model};
+use crate::common::verify::{compiled_with, report_with, sessions};
+use crate::common::{copy_tree, golden, model};
 use qwenc::model::entries::DecoderSizes;
 use qwenc::pipeline::{CompileOptions, Silent, compile_to};
 use qwenc_golden::{GoldenError, GoldenFile, VerifyOptions, verify};

@@ -1,13 +1,9 @@
 //! Loops: which bodies are the gated delta rule, which are repeated, and what is refused. That the numbers are right is
 //! held against ONNX Runtime in `onnx_runtime_cases.rs`, on the same models.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod onnx_builder;
-
 use std::path::PathBuf;
 
-use onnx_builder::{Attributes, Builder, FLOAT, INT64, f32s, node, noise, ops, tensor, value_info};
+use crate::onnx_builder::{Attributes, Builder, FLOAT, INT64, f32s, node, noise, ops, tensor, value_info};
 use qwenc::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use qwenc::onnx::{ImportOptions, Model, import};
 
@@ -166,9 +162,10 @@ fn other_rules_are_repeated_a_few_times() {
             ("bs", noise(&[steps, 1, 2], 5)),
         ]
     };
-    let y = onnx_builder::run_graph(&graph, &given(1), &[]).remove("y").unwrap();
+    let y = crate::onnx_builder::run_graph(&graph, &given(1), &[]).remove("y").unwrap();
     assert_eq!(y, f32s(&[1, 1, 2, 3], &[0.0; 6]));
-    let two = onnx_builder::run_graph(&looped(other(), "2").import(), &given(2), &[]).remove("y").unwrap();
+    let two =
+        crate::onnx_builder::run_graph(&looped(other(), "2").import(), &given(2), &[]).remove("y").unwrap();
     assert!(two.as_f32().unwrap()[6..].iter().all(|value| *value != 0.0));
     let error = looped(other(), "65").refused();
     assert!(error.contains("its 65 positions are not a constant of at most 64"), "{error}");

@@ -1,10 +1,6 @@
 //! Pointwise operators and operators on shapes: what they import to, and what the imported graph computes.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod onnx_builder;
-
-use onnx_builder::{
+use crate::onnx_builder::{
     Attributes, BOOL, Builder, FLOAT, INT64, close, f32s, i64s, node, noise, ops, run_graph, tensor, the_op,
 };
 use qwenc::onnx::proto::TensorProto;

@@ -1,14 +1,11 @@
 //! Conversations with the tiny model on both drivers: transformers' answers, token for token, with turns that compute only
 //! what is new.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use common::verify::{compiled_with, sessions};
-use common::{replace_file, root};
+use crate::common::verify::{compiled_with, sessions};
+use crate::common::{replace_file, root};
 use qwenc::model::entries::DecoderSizes;
 use qwenc::pipeline::CompileOptions;
 use qwenc_runtime::bundle::{Bundle, Memory};

@@ -1,13 +1,9 @@
 //! The exports of three exporters: what they import to, and that the imported graphs compute the golden logits.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod onnx_builder;
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use onnx_builder::{i64s, ops, run_graph, the_op};
+use crate::onnx_builder::{i64s, ops, run_graph, the_op};
 use qwenc::onnx::{ImportOptions, Imported, Model, import};
 use qwenc_golden::GoldenFile;
 use qwenc_ir::interp::HostTensor;

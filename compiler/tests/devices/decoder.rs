@@ -1,14 +1,11 @@
 //! Whole decoders: real exports of several exporters, compiled, replayed on both drivers, and held against logits that
 //! Hugging Face transformers computed.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::verify::{compiled, default_sizes, report, sessions, verify_all};
-use common::{DIALECTS, STANDARD, copy_tree, golden, model, replace_file, tree};
+use crate::common::verify::{compiled, default_sizes, report, sessions, verify_all};
+use crate::common::{DIALECTS, STANDARD, copy_tree, golden, model, replace_file, tree};
 use prost::Message;
 use qwenc::model::entries::DecoderSizes;
 use qwenc::onnx::proto::ModelProto;

@@ -6,11 +6,9 @@
     reason = "a test may panic, and its numbers are small"
 )]
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::verify::{compiled, default_sizes, sessions};
+use crate::common::verify::{compiled, default_sizes, sessions};
 use qwenc::pipeline::compile_sampler;
 use qwenc_runtime::bundle::{Bundle, Memory};
 use qwenc_runtime::engine::{Engine, LoadOptions};

@@ -1,13 +1,10 @@
 //! Vision encoders of several exporters as the entry point `vision`, against the features that Hugging Face transformers
 //! computes (`models/scripts/vision_golden.py`): images of several sizes, and several images and frames in one replay.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{copy_tree, golden, model};
+use crate::common::{copy_tree, golden, model};
 use prost::Message;
 use qwenc::model::config::ModelConfig;
 use qwenc::model::files::{ModelFiles, locate};

@@ -2,7 +2,6 @@
 //!
 //! `models/scripts/minilm.py --tiny` wrote model and numbers. The batch is padded, so that the mask matters; the second
 //! sentence is shorter, and the third has one token.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

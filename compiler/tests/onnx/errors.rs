@@ -1,12 +1,8 @@
 //! Files and graphs that must be refused, with errors that name the file, the node or the tensor, and the remedy.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod onnx_builder;
-
 use std::path::Path;
 
-use onnx_builder::{Attributes, BOOL, Builder, FLOAT, INT64, node, opset, tensor, value_info};
+use crate::onnx_builder::{Attributes, BOOL, Builder, FLOAT, INT64, node, opset, tensor, value_info};
 use prost::Message;
 use qwenc::onnx::proto::tensor_proto::{DataLocation, DataType};
 use qwenc::onnx::proto::{
@@ -222,7 +218,7 @@ fn cycles_and_duplicates_and_dangling_names() {
 #[test]
 fn unsorted_files_are_accepted() {
     let graph = xy().op("Abs", &["a"], &["y"]).op("Neg", &["x"], &["a"]).import();
-    assert_eq!(onnx_builder::ops(&graph).len(), 2);
+    assert_eq!(crate::onnx_builder::ops(&graph).len(), 2);
 }
 
 #[test]

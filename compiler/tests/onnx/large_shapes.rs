@@ -1,12 +1,9 @@
 //! The shapes of Qwen3.5-0.8B, 2B, 4B and 9B: graphs of these sizes compile to plans (`--weights none`), without their
 //! weights, within the limits of every WebGPU device.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
-
-mod onnx_builder;
 
 use std::collections::BTreeMap;
 
-use onnx_builder::qwen::{Sizes, write_decoder, write_embedding};
+use crate::onnx_builder::qwen::{Sizes, write_decoder, write_embedding};
 use qwenc::pipeline::{CompileOptions, Compiled, Silent, compile, compile_to};
 use qwenc::quantize::{StoreAs, WeightRecipe};
 use qwenc_codegen_wgsl::kernel::limits;

@@ -1,12 +1,9 @@
 //! Quantized decoders: those that come quantized, and those that are quantized here. Weights stay codes in the bundle, and
 //! since activations stay floats, the logits are those of the float model whose weights lie on the 4-bit grid.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
-
-mod common;
 
 use std::collections::BTreeMap;
 
-use common::verify::{LIMITS, compiled, compiled_with, default_sizes, verify_files};
+use crate::common::verify::{LIMITS, compiled, compiled_with, default_sizes, verify_files};
 use qwenc::pipeline::{CompileOptions, Compiled};
 use qwenc::quantize::{StoreAs, WeightRecipe};
 
@@ -73,7 +70,7 @@ fn rounding_to_4_bits_finds_the_grid() {
     for record in &compiled.weights {
         assert_eq!(record.error.unwrap().relative, 0.0, "{}", record.name);
     }
-    let (floats, _) = common::verify::compiled("genai015", default_sizes());
+    let (floats, _) = crate::common::verify::compiled("genai015", default_sizes());
     let memory = |compiled: &Compiled| compiled.manifest.memory.weight_bytes;
     assert!(memory(&compiled) * 3 < memory(&floats), "{} of {}", memory(&compiled), memory(&floats));
     verify_files("genai015 --quant q4", &files, &LIMITS);

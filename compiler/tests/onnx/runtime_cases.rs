@@ -1,12 +1,8 @@
 //! ONNX Runtime's operators against ONNX Runtime: `onnx_cases/make.py` wrote the models with its results.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod onnx_builder;
-
 use std::path::PathBuf;
 
-use onnx_builder::{close, run_graph, stored_tensor};
+use crate::onnx_builder::{close, run_graph, stored_tensor};
 use qwenc::onnx::{ImportOptions, Model, import};
 use qwenc_ir::interp::HostTensor;
 
