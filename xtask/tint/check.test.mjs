@@ -10,8 +10,8 @@ import { fileURLToPath } from 'node:url';
 const here = fileURLToPath(new URL('.', import.meta.url));
 
 /** Runs the checker; a status of null means that it hung or crashed, and no test expects that. */
-function check(paths, env = {}) {
-  const options = { cwd: here, encoding: 'utf8', timeout: 60_000, env: { ...process.env, ...env } };
+function check(paths) {
+  const options = { cwd: here, encoding: 'utf8', timeout: 60_000 };
   return spawnSync(process.execPath, ['check.mjs', ...paths], options);
 }
 
@@ -57,10 +57,4 @@ test('nothing to check is an error, not a success', () => {
   } finally {
     rmSync(empty, { recursive: true });
   }
-});
-
-test('no adapter is an error, not a success', () => {
-  const nowhere = '/nonexistent/icd.json';
-  const { status } = check(['fixtures/good'], { VK_DRIVER_FILES: nowhere, VK_ICD_FILENAMES: nowhere });
-  assert.equal(status, 2);
 });
