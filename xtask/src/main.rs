@@ -9,6 +9,7 @@ mod drivers;
 mod fuzz;
 mod process;
 mod setup;
+mod suites;
 mod tally;
 mod test;
 mod tint;
@@ -30,7 +31,7 @@ Usage: cargo xtask <command>
   tint [PATH]... hold WGSL files or folders against Tint, Chromium's shader compiler; without a path, the shaders of the
                  tiny models and of the folder that QWENC_DUMP_WGSL names
   fuzz TARGET [SECONDS]
-                 run a fuzz target (protobuf, import, ir_text, bundle, compile, or all) for a minute or longer; needs
+                 run a fuzz target (protobuf, import, ir_text, bundle, tokenizer, compile, or all) for a minute or longer; needs
                  cargo-fuzz
   capture        draw docs/demo.svg, the README's picture, from a fresh run; --bin PATH takes a qwenc that is built
   help           this text

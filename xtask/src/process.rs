@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -72,21 +71,15 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
     }
 }
 
-/// As [`run`], handing each line of standard output to `each_line` after printing it. Also tells whether the command
-/// succeeded instead of failing, so that the caller can finish its account first.
-pub(crate) fn run_watched(command: &mut Command, mut each_line: impl FnMut(&str)) -> Outcome<bool> {
+/// Shows the command line, runs it, and gives its standard output; fails unless it exits with 0.
+pub(crate) fn capture(command: &mut Command) -> Outcome<String> {
     show(command);
-    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| cannot_start(command, &error))?;
-    if let Some(stdout) = child.stdout.take() {
-        for text in BufReader::new(stdout).split(b'\n') {
-            let text = text.map_err(|error| cannot_start(command, &error))?;
-            let text = String::from_utf8_lossy(&text);
-            println!("{text}");
-            each_line(&text);
-        }
+    let output = command.stderr(Stdio::inherit()).output().map_err(|error| cannot_start(command, &error))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(Failure::new(format!("`{}` failed ({})", line(command), output.status)))
     }
-    let status = child.wait().map_err(|error| cannot_start(command, &error))?;
-    Ok(status.success())
 }
 
 /// Standard output of a command that is asked for a fact (a version, a status), or `None` where it cannot be had.

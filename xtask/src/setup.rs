@@ -86,7 +86,7 @@ pub(crate) fn run_for_replay() -> Outcome {
 /// Only what the Tint check needs.
 pub(crate) fn run_for_tint() -> Outcome {
     heading("set-up");
-    meet(&[Need::Loader, Need::Driver(Driver::SwiftShader), Need::Node, Need::Npm])?;
+    meet(&[Need::Node, Need::Npm])?;
     npm_packages()
 }
 

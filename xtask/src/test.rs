@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::drivers::{Driver, expose};
-use crate::process::{Failure, Outcome, cargo, fresh_scratch, heading, run as run_command, run_watched};
+use crate::process::{Failure, Outcome, cargo, fresh_scratch, heading, run as run_command};
 use crate::tally::Tally;
-use crate::{setup, tint};
+use crate::{setup, suites, tint};
 
 /// Names and durations of the stages that passed.
 #[derive(Default)]
@@ -55,16 +55,11 @@ pub(crate) fn run() -> Outcome {
 
 /// All tests, with both drivers in view of those that use a GPU, and every shader they emit written to `dump`.
 fn tests(drivers: &[PathBuf], dump: &Path) -> Outcome<Tally> {
-    let mut tally = Tally::default();
-    let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast"]).env(tint::DUMP_VARIABLE, dump);
-    let passed = run_watched(expose(&mut command, drivers), |line| tally.read(line))?;
-    if !passed {
-        return Err(Failure::new(format!("`cargo test` failed; tests: {tally}")));
-    }
-    if tally.is_empty() {
-        return Err(Failure::new("`cargo test` ran no test at all"));
-    }
+    let suites = suites::build()?;
+    let tally = suites::run(suites, &|command| {
+        expose(command, drivers).env(tint::DUMP_VARIABLE, dump);
+    })?;
+    run_command(cargo().args(["test", "--workspace", "--doc", "--quiet"]))?;
     Ok(tally)
 }
 

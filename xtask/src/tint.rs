@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::drivers::{Driver, expose};
 use crate::process::{Failure, Outcome, cargo, fresh_scratch, heading, program, root, run as run_command};
 use crate::setup;
 
@@ -28,15 +27,11 @@ pub(crate) fn run(paths: &[PathBuf]) -> Outcome {
 /// The check proves itself on its fixtures, then reads the shaders at or below the paths.
 pub(crate) fn check(paths: &[PathBuf]) -> Outcome {
     let tint = root().join("xtask/tint");
-    let manifest =
-        Driver::SwiftShader.find().ok_or_else(|| Failure::new("SwiftShader is gone since the set-up"))?;
-    let drivers = [manifest];
-
     heading("Tint: the checker's own test");
     let self_test = ["--test", "--test-reporter=spec", "check.test.mjs"];
-    run_command(expose(program("node").args(self_test).current_dir(&tint), &drivers))?;
+    run_command(program("node").args(self_test).current_dir(&tint))?;
     heading("Tint: shaders");
-    run_command(expose(program("node").arg(tint.join("check.mjs")).args(paths), &drivers))
+    run_command(program("node").arg(tint.join("check.mjs")).args(paths))
 }
 
 /// Compiles every tiny model into a scratch folder; returns the bundles' shader folders.
