@@ -6,8 +6,8 @@ use qwenc_ir::{Activation, Dim};
 use crate::attention_prefill::{Gate, Mask};
 use crate::checks::{Access, Checks, render};
 use crate::kernel::{Bindings, CodegenError, Kernel, Symbols};
-use crate::snippets;
 use crate::view::{Elem, View};
+use crate::wgsl_math::activate;
 
 const WORKGROUP: u32 = 256;
 /// Keys of a tile: each is shared by [`LANES`] invocations.
@@ -217,7 +217,7 @@ pub fn combine(symbols: &Symbols, params: &AttentionDecodeParams) -> Result<Kern
     let scratch = Access::new(bindings.read(&params.scratch), symbols);
     let gate = params.gate.as_ref().map(|(view, activation)| Gate {
         view: Access::new(bindings.read(view), symbols),
-        activate: snippets::activate(*activation),
+        activate: activate(*activation),
     });
     let workgroups = [Dim::constant(i64::from(sizes.heads)), Dim::constant(1), Dim::constant(1)];
     let source = CombineSource {

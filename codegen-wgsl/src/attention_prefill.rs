@@ -3,10 +3,11 @@
 use askama::Template;
 use qwenc_ir::{Activation, Dim};
 
+use crate::attention_operands::{Operands, Sizes};
 use crate::checks::{Access, Checks, render};
 use crate::kernel::{Bindings, CodegenError, Kernel, Symbols};
-use crate::snippets;
 use crate::view::{Elem, View};
+use crate::wgsl_math::activate;
 
 const FAMILY: &str = "attention_prefill";
 const WORKGROUP: u32 = 256;
@@ -15,7 +16,6 @@ const TILE: u32 = 32;
 /// Elements of query and key rows staged at a time, and their padded pitch.
 const SLICE: u32 = 32;
 const PITCH: u32 = SLICE + 1;
-const MAX_WIDTH: u32 = 256;
 
 /// Parameters of [`kernel`]. Query head h reads key head `h / (Hq / Hkv)`.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +79,7 @@ impl<'a> Mask<'a> {
 pub(crate) struct Gate<'a> {
     pub(crate) view: Access<'a>,
     /// The function `activate`.
-    pub(crate) activate: &'static str,
+    pub(crate) activate: String,
 }
 
 #[derive(Template)]
@@ -119,31 +119,30 @@ struct Source<'a> {
 /// When shapes do not fit each other, heads are too wide, or heads and widths are not constants.
 pub fn kernel(symbols: &Symbols, params: &AttentionPrefillParams) -> Result<Kernel, CodegenError> {
     let checks = Checks::of(FAMILY);
-    let [queries, heads, key_width] = checks.shape("the query", &params.query, Elem::F32)?;
-    let [key_heads, keys, _] = checks.shape("the key", &params.key, Elem::F32)?;
-    checks.expect("the key", &params.key, Elem::F32, &[&key_heads, &keys, &key_width])?;
-    let [_, _, value_width] = checks.shape("the value", &params.value, Elem::F32)?;
-    checks.expect("the value", &params.value, Elem::F32, &[&key_heads, &keys, &value_width])?;
-    checks.expect("the output", &params.output, Elem::F32, &[&queries, &heads, &value_width])?;
+    let operands = Operands {
+        query: &params.query,
+        key: &params.key,
+        value: &params.value,
+        gate: params.gate.as_ref(),
+        output: &params.output,
+    };
+    let Sizes { queries, keys, head_dim, heads, key_heads, group, key_width, value_width } =
+        operands.sizes(checks)?;
 
     let mut bindings = Bindings::new();
     let output = Access::new(bindings.write(&params.output), symbols);
     let query = Access::new(bindings.read(&params.query), symbols);
     let key = Access::new(bindings.read(&params.key), symbols);
     let value = Access::new(bindings.read(&params.value), symbols);
-    let mask = Mask::bind(checks, symbols, &mut bindings, params.mask.as_ref(), [&heads, &queries, &keys])?;
+    let mask =
+        Mask::bind(checks, symbols, &mut bindings, params.mask.as_ref(), [&head_dim, &queries, &keys])?;
     let gate = match &params.gate {
         Some((view, activation)) => {
-            checks.expect("the gate", view, Elem::F32, &[&queries, &heads, &value_width])?;
             let view = Access::new(bindings.read(view), symbols);
-            Some(Gate { view, activate: snippets::activate(*activation) })
+            Some(Gate { view, activate: activate(*activation) })
         }
         None => None,
     };
-    let heads = checks.constant("the number of query heads", &heads, 65535)?;
-    let key_heads = checks.constant("the number of key heads", &key_heads, 65535)?;
-    let key_width = checks.constant("the key width", &key_width, MAX_WIDTH)?;
-    let value_width = checks.constant("the value width", &value_width, MAX_WIDTH)?;
     let stage = 2 * TILE * PITCH;
     let columns = value_width.div_ceil(16);
     let source = Source {
@@ -160,7 +159,7 @@ pub fn kernel(symbols: &Symbols, params: &AttentionPrefillParams) -> Result<Kern
         keys: symbols.wgsl(&keys),
         heads,
         key_heads,
-        group: checks.group(heads, key_heads)?,
+        group,
         key_width,
         value_width,
         columns,

@@ -8,18 +8,18 @@
 use askama::Template;
 use qwenc_ir::{Activation, Dim};
 
+use crate::attention_operands::{Operands, Sizes};
 use crate::checks::{Access, Checks, render};
 use crate::indexing::in_vec4;
 use crate::kernel::{Bindings, CodegenError, Kernel, Symbols, limits};
-use crate::snippets;
 use crate::view::{Elem, View};
+use crate::wgsl_math::activate;
 
 const FAMILY: &str = "attention_segments";
 /// 8 rows of 8 lanes.
 const WORKGROUP: u32 = 64;
 /// Keys of a tile: the template gives each lane four.
 const TILE: u32 = 32;
-const MAX_WIDTH: u32 = 256;
 /// Workgroup memory in vec4.
 const STAGE: u32 = limits::WORKGROUP_BYTES / 16;
 /// What is left of it for queries, so that keys and values come in slices of useful size.
@@ -110,7 +110,7 @@ struct Source<'a> {
     value: Quads<'a>,
     segments: Option<Access<'a>>,
     /// The gate and its function `activate`.
-    gate: Option<(Quads<'a>, &'static str)>,
+    gate: Option<(Quads<'a>, String)>,
     output: Quads<'a>,
     scale: String,
     queries: String,
@@ -139,15 +139,15 @@ struct Source<'a> {
 /// When shapes do not fit each other, heads are too wide, or heads and widths are not constants.
 pub fn kernel(symbols: &Symbols, params: &AttentionSegmentsParams) -> Result<Kernel, CodegenError> {
     let checks = Checks::of(FAMILY);
-    let [queries, heads, key_width] = checks.shape("the query", &params.query, Elem::F32)?;
-    let [key_heads, keys, _] = checks.shape("the key", &params.key, Elem::F32)?;
-    checks.expect("the key", &params.key, Elem::F32, &[&key_heads, &keys, &key_width])?;
-    let [_, _, value_width] = checks.shape("the value", &params.value, Elem::F32)?;
-    checks.expect("the value", &params.value, Elem::F32, &[&key_heads, &keys, &value_width])?;
-    checks.expect("the output", &params.output, Elem::F32, &[&queries, &heads, &value_width])?;
-    if let Some((gate, _)) = &params.gate {
-        checks.expect("the gate", gate, Elem::F32, &[&queries, &heads, &value_width])?;
-    }
+    let operands = Operands {
+        query: &params.query,
+        key: &params.key,
+        value: &params.value,
+        gate: params.gate.as_ref(),
+        output: &params.output,
+    };
+    let Sizes { queries, keys, head_dim: _, heads, key_heads, group, key_width, value_width } =
+        operands.sizes(checks)?;
     if let Some(segments) = &params.segments {
         checks.expect("the segments", segments, Elem::I32, &[&queries, &Dim::constant(2)])?;
     }
@@ -166,13 +166,9 @@ pub fn kernel(symbols: &Symbols, params: &AttentionSegmentsParams) -> Result<Ker
     let output = bind(&params.output, true);
     let (query, key, value) =
         (bind(&params.query, false), bind(&params.key, false), bind(&params.value, false));
-    let gate = params.gate.as_ref().map(|(view, kind)| (bind(view, false), snippets::activate(*kind)));
+    let gate = params.gate.as_ref().map(|(view, kind)| (bind(view, false), activate(*kind)));
     let segments = params.segments.as_ref().map(|view| Access::new(bindings.read(view), symbols));
 
-    let heads = checks.constant("the number of query heads", &heads, 65535)?;
-    let key_heads = checks.constant("the number of key heads", &key_heads, 65535)?;
-    let key_width = checks.constant("the key width", &key_width, MAX_WIDTH)?;
-    let value_width = checks.constant("the value width", &value_width, MAX_WIDTH)?;
     let (key_quads, value_quads) = (key_width.div_ceil(4), value_width.div_ceil(4));
     let Geometry { each, slice, span } = Geometry::of(key_quads, value_quads);
     let rows = 8 * each;
@@ -190,7 +186,7 @@ pub fn kernel(symbols: &Symbols, params: &AttentionSegmentsParams) -> Result<Ker
         keys: symbols.wgsl(&keys),
         heads,
         key_heads,
-        group: checks.group(heads, key_heads)?,
+        group,
         key_width,
         value_width,
         key_quads,

@@ -5,8 +5,8 @@ use qwenc_ir::{Activation, Dim};
 
 use crate::checks::{Access, Checks, render};
 use crate::kernel::{Bindings, CodegenError, Kernel, Symbols};
-use crate::snippets;
 use crate::view::{Elem, View};
+use crate::wgsl_math::activate;
 
 const WORKGROUP: u32 = 64;
 /// Positions that one invocation of [`prefill`] computes, so that it loads an input once and not K times.
@@ -88,7 +88,7 @@ impl Plan {
 #[template(path = "conv_prefill.wgsl", escape = "none")]
 struct PrefillSource<'a> {
     declarations: String,
-    activate: &'static str,
+    activate: String,
     input: Access<'a>,
     weight: Access<'a>,
     bias: Option<Access<'a>>,
@@ -121,7 +121,7 @@ pub fn prefill(symbols: &Symbols, params: &ConvParams) -> Result<Kernel, Codegen
     let past = if plan.taps > 1 { optional(&params.past) } else { None };
     let source = PrefillSource {
         declarations: bindings.declarations(),
-        activate: snippets::activate(params.activation),
+        activate: activate(params.activation),
         input,
         weight,
         bias,
@@ -182,7 +182,7 @@ pub fn update_state(symbols: &Symbols, params: &ConvParams) -> Result<Kernel, Co
 #[template(path = "conv_step.wgsl", escape = "none")]
 struct StepSource<'a> {
     declarations: String,
-    activate: &'static str,
+    activate: String,
     input: Access<'a>,
     weight: Access<'a>,
     bias: Option<Access<'a>>,
@@ -220,7 +220,7 @@ pub fn step(symbols: &Symbols, params: &ConvParams) -> Result<Kernel, CodegenErr
     let past = if plan.state > 0 { optional(&params.past) } else { None };
     let source = StepSource {
         declarations: bindings.declarations(),
-        activate: snippets::activate(params.activation),
+        activate: activate(params.activation),
         input,
         weight,
         bias,

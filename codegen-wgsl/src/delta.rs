@@ -5,8 +5,8 @@ use qwenc_ir::Dim;
 
 use crate::checks::{Access, Checks};
 use crate::kernel::{Bindings, CodegenError, Symbols};
-use crate::snippets;
 use crate::view::{Elem, View};
+use crate::wgsl_math::MathLibrary;
 
 /// Widest key head: its state rows are divided over one workgroup.
 const MAX_KEY_WIDTH: u32 = 256;
@@ -100,11 +100,10 @@ impl DeltaParams {
             Some(raw) => {
                 let factor = Access::new(bindings.read(&raw.neg_exp_a), symbols).at1("head");
                 let bias = Access::new(bindings.read(&raw.dt_bias), symbols).at1("head");
-                (
-                    format!("{}\n\n{}\n\n", snippets::SIGMOID, snippets::SOFTPLUS),
-                    format!("{factor} * softplus({decay} + {bias})"),
-                    format!("sigmoid({beta})"),
-                )
+                let mut math = MathLibrary::default();
+                let softplus = math.call("softplus", &[&format!("{decay} + {bias}")]);
+                let sigmoid = math.call("sigmoid", &[&beta]);
+                (math.text(), format!("{factor} * {softplus}"), sigmoid)
             }
         };
         format!(

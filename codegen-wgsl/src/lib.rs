@@ -4,6 +4,7 @@
 
 pub mod arg_reduce;
 pub mod attention_decode;
+mod attention_operands;
 pub mod attention_prefill;
 pub mod attention_prep;
 pub mod attention_segments;
@@ -30,7 +31,6 @@ pub mod reduce;
 pub mod rope;
 pub mod rows;
 pub mod sample;
-mod snippets;
 pub mod softmax;
 pub mod validate;
 pub mod view;

@@ -63,10 +63,15 @@ impl Scratch<(Elem, Vec<Dim>)> {
     }
 }
 
+/// What the text of all three kernels begins with: sizes, and the parameters of the choice.
 #[derive(Template)]
 #[template(path = "sample_common.wgsl", escape = "none")]
-struct Common {
+struct Common<'a> {
     vocabulary: u32,
+    /// Of [`CHUNK`] tokens.
+    chunks: u32,
+    capacity: u32,
+    sampling: Access<'a>,
 }
 
 #[derive(Template)]
@@ -77,10 +82,8 @@ struct Draw;
 #[template(path = "sample_scan.wgsl", escape = "none")]
 struct Scan<'a> {
     declarations: String,
-    common: Common,
-    vocabulary: u32,
+    common: Common<'a>,
     logits: Access<'a>,
-    sampling: Access<'a>,
     counts: Access<'a>,
     scores: Access<'a>,
     groups: Access<'a>,
@@ -91,11 +94,8 @@ struct Scan<'a> {
 #[template(path = "sample_narrow.wgsl", escape = "none")]
 struct Narrow<'a> {
     declarations: String,
-    common: Common,
+    common: Common<'a>,
     draw: Draw,
-    groups_count: u32,
-    capacity: u32,
-    sampling: Access<'a>,
     scores: Access<'a>,
     groups: Access<'a>,
     candidates: Access<'a>,
@@ -106,12 +106,8 @@ struct Narrow<'a> {
 #[template(path = "sample_choose.wgsl", escape = "none")]
 struct Choose<'a> {
     declarations: String,
-    common: Common,
+    common: Common<'a>,
     draw: Draw,
-    groups_count: u32,
-    chunks: u32,
-    capacity: u32,
-    sampling: Access<'a>,
     scores: Access<'a>,
     groups: Access<'a>,
     candidates: Access<'a>,
@@ -119,6 +115,12 @@ struct Choose<'a> {
     counts: Access<'a>,
     token: Access<'a>,
     input_ids: Access<'a>,
+}
+
+impl<'a> Common<'a> {
+    fn of(vocabulary: u32, sampling: Access<'a>) -> Self {
+        Self { vocabulary, chunks: vocabulary.div_ceil(CHUNK), capacity: CAPACITY, sampling }
+    }
 }
 
 impl SampleParams {
@@ -161,10 +163,8 @@ pub fn scan(symbols: &Symbols, params: &SampleParams) -> Result<Kernel, CodegenE
     let counts = Access::new(bindings.read(&params.counts), symbols);
     let source = Scan {
         declarations: bindings.declarations(),
-        common: Common { vocabulary },
-        vocabulary,
+        common: Common::of(vocabulary, sampling),
         logits,
-        sampling,
         counts,
         scores,
         groups,
@@ -187,11 +187,8 @@ pub fn narrow(symbols: &Symbols, params: &SampleParams) -> Result<Kernel, Codege
     let groups = Access::new(bindings.read(&params.scratch.groups), symbols);
     let source = Narrow {
         declarations: bindings.declarations(),
-        common: Common { vocabulary },
+        common: Common::of(vocabulary, sampling),
         draw: Draw,
-        groups_count: 4 * vocabulary.div_ceil(CHUNK),
-        capacity: CAPACITY,
-        sampling,
         scores,
         groups,
         candidates,
@@ -217,12 +214,8 @@ pub fn choose(symbols: &Symbols, params: &SampleParams) -> Result<Kernel, Codege
     let best = Access::new(bindings.read(&params.scratch.best), symbols);
     let source = Choose {
         declarations: bindings.declarations(),
-        common: Common { vocabulary },
+        common: Common::of(vocabulary, sampling),
         draw: Draw,
-        groups_count: 4 * vocabulary.div_ceil(CHUNK),
-        chunks: vocabulary.div_ceil(CHUNK),
-        capacity: CAPACITY,
-        sampling,
         scores,
         groups,
         candidates,

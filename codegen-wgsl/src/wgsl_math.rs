@@ -85,6 +85,13 @@ impl MathLibrary {
     }
 }
 
+/// `fn activate(x: f32) -> f32`, with what it calls: for templates.
+pub(crate) fn activate(activation: Activation) -> String {
+    let mut math = MathLibrary::default();
+    let value = math.activation(activation, "x");
+    format!("{}fn activate(x: f32) -> f32 {{\n    return {value};\n}}", math.text())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

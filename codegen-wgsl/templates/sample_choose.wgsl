@@ -1,13 +1,9 @@
 // Sampling, last of three: the token, which is counted and becomes the next input. Thresholds of top-k and top-p are found
-// among the candidates, by their ranks; when those are more than {{capacity}}, among all scores, by halving the range of
+// among the candidates, by their ranks; when those are more than {{common.capacity}}, among all scores, by halving the range of
 // floats.
 // Geometry: one workgroup of 256.
 {{declarations}}
 {{common}}{{draw}}
-const GROUPS = {{groups_count}}u;
-const CHUNKS = {{chunks}}u;
-const CAPACITY = {{capacity}}u;
-
 // Candidates, and their weights, from the largest score on.
 var<workgroup> ranked: array<f32, CAPACITY>;
 var<workgroup> tokens: array<u32, CAPACITY>;
@@ -40,19 +36,11 @@ fn bound_of(lid: u32, needed: f32, by_count: bool, largest: f32, inverse_tempera
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lid: u32) {
-    let greedy = {{sampling.at1("GREEDY")}} != 0u;
-    let inverse_temperature = bitcast<f32>({{sampling.at1("INVERSE_TEMPERATURE")}});
-    let top_k = {{sampling.at1("TOP_K")}};
-    let top_p = bitcast<f32>({{sampling.at1("TOP_P")}});
-    let min_p = bitcast<f32>({{sampling.at1("MIN_P")}});
-    let step_ = {{sampling.at1("STEP")}};
-    let seed = vec2<u32>({{sampling.at1("SEED")}}, {{sampling.at1("SEED + 1u")}});
-    let by_count = top_k > 0u && top_k < VOCABULARY;
-    let filtered = by_count || top_p < 1.0;
+    let p = sampling_parameters();
     var key = DROPPED;
     var token = NONE;
 
-    if (!filtered) {
+    if (!p.filtered) {
         for (var c = lid; c < CHUNKS; c += WORKGROUP) {
             let fresh = bitcast<f32>({{best.at2("c", "0u")}});
             let other = {{best.at2("c", "1u")}};
@@ -69,7 +57,7 @@ fn main(@builtin(local_invocation_index) lid: u32) {
         }
         var mass = 0.0;
         for (var g = lid; g < GROUPS; g += WORKGROUP) {
-            mass += {{groups.at2("g", "1u")}} * exp(-depth({{groups.at2("g", "0u")}}, largest, inverse_temperature));
+            mass += {{groups.at2("g", "1u")}} * exp(-depth({{groups.at2("g", "0u")}}, largest, p.inverse_temperature));
         }
         let all = sum_all(lid, vec2<f32>(mass, 0.0)).x;
         let count = {{candidates.at1("0u")}};
@@ -81,7 +69,7 @@ fn main(@builtin(local_invocation_index) lid: u32) {
             }
             workgroupBarrier();
             var ranks = vec2<u32>();
-            for (var e = 0u; e < {{capacity / 256}}u; e++) {
+            for (var e = 0u; e < {{common.capacity / 256}}u; e++) {
                 let n = lid + e * WORKGROUP;
                 if (n < count) {
                     let x = ranked[n];
@@ -95,23 +83,23 @@ fn main(@builtin(local_invocation_index) lid: u32) {
                 }
             }
             workgroupBarrier();
-            for (var e = 0u; e < {{capacity / 256}}u; e++) {
+            for (var e = 0u; e < {{common.capacity / 256}}u; e++) {
                 let n = lid + e * WORKGROUP;
                 if (n < count) {
                     let i = {{candidates.at1("n + 1u")}};
                     let x = {{scores.at1("i")}};
                     ranked[ranks[e]] = x;
                     tokens[ranks[e]] = i;
-                    weights[ranks[e]] = exp(-depth(x, largest, inverse_temperature));
+                    weights[ranks[e]] = exp(-depth(x, largest, p.inverse_temperature));
                 }
             }
             workgroupBarrier();
             if (lid == 0u) {
                 var end = count;
                 var total = all;
-                if (by_count) {
-                    if (top_k < count) {
-                        end = top_k;
+                if (p.by_count) {
+                    if (p.top_k < count) {
+                        end = p.top_k;
                         while (end < count && ranked[end] == ranked[end - 1u]) {
                             end++;
                         }
@@ -121,8 +109,8 @@ fn main(@builtin(local_invocation_index) lid: u32) {
                         total += weights[n];
                     }
                 }
-                if (top_p < 1.0) {
-                    let needed = total * top_p;
+                if (p.top_p < 1.0) {
+                    let needed = total * p.top_p;
                     var with_equal = 0.0;
                     for (var n = 0u; n < end; n++) {
                         if (n > 0u && ranked[n] != ranked[n - 1u] && with_equal >= needed) {
@@ -131,14 +119,14 @@ fn main(@builtin(local_invocation_index) lid: u32) {
                         with_equal += weights[n];
                     }
                 }
-                while (end > 1u && weights[end - 1u] < min_p) {
+                while (end > 1u && weights[end - 1u] < p.min_p) {
                     end--;
                 }
                 kept = end;
             }
             workgroupBarrier();
             for (var n = lid; n < kept; n += WORKGROUP) {
-                let fresh = key_of(false, 0.0, depth(ranked[n], largest, inverse_temperature), tokens[n], step_, seed);
+                let fresh = key_of(false, 0.0, depth(ranked[n], largest, p.inverse_temperature), tokens[n], p.step, p.seed);
                 if (token == NONE || fresh > key || (fresh == key && tokens[n] < token)) {
                     key = fresh;
                     token = tokens[n];
@@ -147,19 +135,19 @@ fn main(@builtin(local_invocation_index) lid: u32) {
         } else {
             var bound = 0u;
             var total = all;
-            if (by_count) {
-                bound = bound_of(lid, f32(top_k), true, largest, inverse_temperature);
-                total = above(lid, max(bound, 1u) - 1u, largest, inverse_temperature).x;
+            if (p.by_count) {
+                bound = bound_of(lid, f32(p.top_k), true, largest, p.inverse_temperature);
+                total = above(lid, max(bound, 1u) - 1u, largest, p.inverse_temperature).x;
             }
-            if (top_p < 1.0) {
-                let needed = max(total * top_p, 1.0e-30);
-                bound = max(bound, bound_of(lid, needed, false, largest, inverse_temperature));
+            if (p.top_p < 1.0) {
+                let needed = max(total * p.top_p, 1.0e-30);
+                bound = max(bound, bound_of(lid, needed, false, largest, p.inverse_temperature));
             }
             for (var i = lid; i < VOCABULARY; i += WORKGROUP) {
                 let x = {{scores.at1("i")}};
-                let down = depth(x, largest, inverse_temperature);
-                if (ordered(x) >= bound && x >= -LARGEST && exp(-down) >= min_p) {
-                    let fresh = key_of(false, 0.0, down, i, step_, seed);
+                let down = depth(x, largest, p.inverse_temperature);
+                if (ordered(x) >= bound && x >= -LARGEST && exp(-down) >= p.min_p) {
+                    let fresh = key_of(false, 0.0, down, i, p.step, p.seed);
                     if (fresh > key) {
                         key = fresh;
                         token = i;

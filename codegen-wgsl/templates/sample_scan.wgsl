@@ -1,4 +1,4 @@
-// Sampling, first of three: scores (logits after penalties) of {{vocabulary}} tokens, and of every group of 256 the largest
+// Sampling, first of three: scores (logits after penalties) of {{common.vocabulary}} tokens, and of every group of 256 the largest
 // and the sum of its weights relative to that.
 // Geometry: one workgroup of 256 for 1024 tokens.
 {{declarations}}
@@ -22,10 +22,10 @@ fn score(i: u32) -> f32 {
     let count = {{counts.at1("i")}};
     if (count != 0u) {
         let factor = select(INVERSE_REPETITION, REPETITION, y < 0.0);
-        y *= bitcast<f32>({{sampling.at1("factor")}});
+        y *= bitcast<f32>({{common.sampling.at1("factor")}});
     }
     if ((count & 0x7fffffffu) != 0u) {
-        y -= bitcast<f32>({{sampling.at1("PRESENCE")}});
+        y -= bitcast<f32>({{common.sampling.at1("PRESENCE")}});
     }
     y = clamp(y, -LARGEST, LARGEST);
     // Zero has one sign.
@@ -35,7 +35,7 @@ fn score(i: u32) -> f32 {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
     let first = wid.x * 1024u + lid;
-    let inverse_temperature = bitcast<f32>({{sampling.at1("INVERSE_TEMPERATURE")}});
+    let inverse_temperature = sampling_parameters().inverse_temperature;
     let x = vec4<f32>(score(first), score(first + 256u), score(first + 512u), score(first + 768u));
     for (var n = 0u; n < 4u; n++) {
         let i = first + n * 256u;

@@ -21,6 +21,7 @@ mod norm;
 mod packed;
 mod reduce;
 mod rows;
+mod sample;
 mod snapshots;
 
 use device::{Device, Random, on_every_gpu};

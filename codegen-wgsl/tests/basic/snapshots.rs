@@ -13,6 +13,7 @@ use qwenc_codegen_wgsl::matmul::{self, MatMulParams};
 use qwenc_codegen_wgsl::norm::{self, NormKind, NormParams};
 use qwenc_codegen_wgsl::reduce::{self, ReduceParams};
 use qwenc_codegen_wgsl::rows::{self, RowsParams};
+use qwenc_codegen_wgsl::sample;
 use qwenc_codegen_wgsl::softmax::{self, SoftmaxParams};
 use qwenc_codegen_wgsl::weight::{
     CodeBits, QuantBlock, QuantFormat, ScaleType, Weight, WeightFormat, ZeroPoint,
@@ -234,4 +235,12 @@ fn reductions_text() {
     let output = view(1, Elem::I32, &[Dim::constant(3), sym("tokens")]);
     let params = ArgReduceParams { min: false, axis: 2, last: false, input: scores, output };
     assert_snapshot!("argmax", text(&arg_reduce::kernel(&symbols(), &params).unwrap()));
+}
+
+#[test]
+fn sample_text() {
+    let params = crate::sample::params(248_320);
+    assert_snapshot!("sample_scan", text(&sample::scan(&symbols(), &params).unwrap()));
+    assert_snapshot!("sample_narrow", text(&sample::narrow(&symbols(), &params).unwrap()));
+    assert_snapshot!("sample_choose", text(&sample::choose(&symbols(), &params).unwrap()));
 }
