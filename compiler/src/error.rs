@@ -53,7 +53,7 @@ pub enum CompileError {
         cause: DecoderError,
     },
     /// A vision encoder cannot become an entry point.
-    #[error("{}: {cause}", .file.display())]
+    #[error("{}", .cause.in_file(.file))]
     #[diagnostic(
         code(qwenc::vision),
         help("`--max-image-patches 0` leaves the vision encoder out; `--only` compiles a graph by itself")

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use prost::Message;
 use qwenc::onnx::proto::ModelProto;
+use qwenc::pipeline::{CompileOptions, Silent, compile};
 
 /// A working copy of a tiny export, to be damaged.
 struct Damaged {
@@ -216,4 +217,27 @@ fn a_state_that_no_output_replaces() {
         assert_eq!(outputs.len(), before - 1);
     });
     model.fails_with("model", &["past.1.recurrent", "is a state"]);
+}
+
+/// A vision encoder that is damaged, and one that no importer knows: the message has the path once, and what to do.
+#[test]
+fn a_broken_vision_encoder() {
+    let dir = tempfile::tempdir().unwrap();
+    common::copy_tree(&common::model("genai015"), dir.path());
+    let path = dir.path().join("onnx/vision_encoder.onnx");
+    let whole = std::fs::read(&path).unwrap();
+    let mut unknown = ModelProto::decode(whole.as_slice()).unwrap();
+    unknown.graph.as_mut().unwrap().node[9].op_type = Some("Riddle".to_owned());
+    for (content, part) in
+        [(whole[..3000].to_vec(), "not an ONNX model"), (unknown.encode_to_vec(), "Riddle")]
+    {
+        std::fs::write(&path, content).unwrap();
+        let options = CompileOptions::default();
+        let error = compile(dir.path(), &dir.path().join("out"), &options, &mut Silent).unwrap_err();
+        let message = error.to_string();
+        assert_eq!(message.matches("vision_encoder.onnx").count(), 1, "{message}");
+        assert!(message.contains(part), "{message}");
+        let help = miette::Diagnostic::help(&error).unwrap().to_string();
+        assert!(help.contains("--max-image-patches 0"), "{help}");
+    }
 }

@@ -23,6 +23,8 @@ mod recognise;
 mod segments;
 mod tables;
 
+use std::path::Path;
+
 use qwenc_ir::{Dim, Graph};
 
 use crate::model::config::VisionConfig;
@@ -70,7 +72,7 @@ pub enum VisionError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The graph cannot be imported for a grid.
-    #[error("for a grid of {grid}: {cause}")]
+    #[error("{cause} (for a grid of {grid})")]
     Import {
         /// The grid.
         grid: String,
@@ -119,6 +121,16 @@ pub enum VisionError {
         /// What does not fit.
         message: String,
     },
+}
+
+impl VisionError {
+    /// The message with the file in front, which some causes name themselves.
+    pub(crate) fn in_file(&self, file: &Path) -> String {
+        match self {
+            Self::Read(_) | Self::Import { .. } => self.to_string(),
+            _ => format!("{}: {self}", file.display()),
+        }
+    }
 }
 
 /// The graph of a vision encoder over the runtime's tables, for at most `max_patches` of one replay.
