@@ -2,7 +2,7 @@
 //! measured in `tests/memory.rs`, over the same models.
 
 use crate::onnx_builder::{Attributes, Builder, FLOAT, INT64, node};
-use crate::scene::refused;
+use crate::scene::{Scene, refused};
 
 fn y() -> Builder {
     Builder::new().output("y", FLOAT)
@@ -37,6 +37,54 @@ fn sizes_beyond_reckoning() {
         .scalar("c", 1)
         .op("Range", &["a", "b", "c"], &["y"]);
     refused(range.proto, &["Range_y"]);
+}
+
+/// Pictures of any size from a few numbers: a factor, a size, a coefficient, and many matrices that are each allowed.
+#[test]
+fn resizing_without_end() {
+    let picture = || y().input("x", FLOAT, &["1", "1", "2048", "2"]);
+    let resize = |inputs: &[&str], mode: &'static str| node("Resize", inputs, &["y"]).text("mode", mode);
+    for mode in ["nearest", "linear", "cubic"] {
+        for factor in [3e38, 1e20, 1e7, 1e-30, 0.0, -2.5, f32::NAN, f32::INFINITY] {
+            let model = picture().floats("s", &[4], &[1.0, 1.0, factor, 1.0]);
+            refused(model.node(resize(&["x", "", "s"], mode)).proto, &["Resize_y"]);
+        }
+        for size in [1 << 62, 1 << 40, 1 << 20, 0, -7] {
+            let model = picture().ints("s", &[1, 1, size, 2]);
+            refused(model.node(resize(&["x", "", "", "s"], mode)).proto, &["Resize_y"]);
+        }
+    }
+    // One factor for all axes, which fits the one that it was computed from.
+    let kept = picture().ints("s", &[4096, 2]).node(
+        resize(&["x", "", "", "s"], "linear")
+            .ints("axes", &[2, 3])
+            .text("keep_aspect_ratio_policy", "not_larger"),
+    );
+    refused(kept.proto, &["Resize_y", "elements"]);
+    // Sixteen megabytes for each of a hundred nodes.
+    let model =
+        picture().floats("up", &[4], &[1.0, 1.0, 0.999, 1.0]).floats("down", &[4], &[1.0, 1.0, 1.0005, 1.0]);
+    let model = (0..100).fold(model.op("Identity", &["x"], &["v0"]), |model, at| {
+        let factor = if at % 2 == 0 { "up" } else { "down" };
+        let resize = node("Resize", &[&format!("v{at}"), "", factor], &[&format!("v{}", at + 1)]);
+        model.node(resize.text("mode", "linear"))
+    });
+    refused(model.output("v100", FLOAT).proto, &["tables"]);
+}
+
+/// Rows as long as one number says.
+#[test]
+fn one_hot_rows_without_end() {
+    for depth in [i64::MAX, i64::MIN, 1 << 62, -3] {
+        let model =
+            y().input("x", INT64, &["4096", "4096"]).scalar("d", depth).floats("v", &[2], &[0.0, 1.0]);
+        refused(model.op("OneHot", &["x", "d", "v"], &["y"]).proto, &["OneHot_y"]);
+    }
+    // A number of elements that there can be: the kernel that would fill them says no.
+    let model = y().input("x", INT64, &["2"]).scalar("d", 1 << 50).floats("v", &[2], &[0.0, 1.0]);
+    let scene = Scene::new();
+    scene.model(&model.op("OneHot", &["x", "d", "v"], &["y"]).proto);
+    scene.refuses(&["OneHot_y", "workgroups"]);
 }
 
 /// A vector that is joined with itself sixty times.
