@@ -3,8 +3,8 @@
     python golden.py <hf_folder> <golden.safetensors>
 
 Tensors: text.* (17-token prefill and 5 greedy decode steps), long.* (150-token prefill: more than two 64-token chunks of
-the delta rule), image.* (pixels, grid, features, 3-axis positions, prefill and decode), vision_extra<i>.* (other grids,
-vision tower only). States after the prefill and after the last step, per layer N: N.conv [1, C, 4] (the last 4 columns),
+the delta rule), image.* (pixels, grid, features, 3-axis positions, prefill and decode); other grids of the vision tower
+alone are vision_golden.py's. States after the prefill and after the last step, per layer N: N.conv [1, C, 4] (the last 4 columns),
 N.recurrent [1, H, Dk, Dv], N.key and N.value [1, Hkv, T, D].
 
 Everything is also run in float64; the differences printed are the noise floor of float32.
@@ -19,7 +19,6 @@ from transformers import Qwen3_5ForConditionalGeneration
 
 PREFILL, LONG, STEPS = 17, 150, 5
 IMAGE_GRID = (4, 6)
-EXTRA_GRIDS = [(6, 10), (8, 8), (2, 4)]
 PATCH_VALUES = 3 * 2 * 16 * 16
 
 
@@ -81,7 +80,7 @@ def make_inputs(model):
     grid = torch.tensor([[1, height, width]])
     is_image = (image == config.image_token_id).int()
     positions, delta = model.model.get_rope_index(image, mm_token_type_ids=is_image, image_grid_thw=grid)
-    inputs = {
+    return {
         "text.input_ids": text,
         "text.position_ids": text_positions(PREFILL).contiguous(),
         "long.input_ids": long,
@@ -91,11 +90,6 @@ def make_inputs(model):
         "image.pixel_values": pixels,
         "image.grid_thw": grid,
     }
-    for i, (height, width) in enumerate(EXTRA_GRIDS):
-        extra = rng.standard_normal((height * width, PATCH_VALUES), dtype=np.float32)
-        inputs[f"vision_extra{i}.pixel_values"] = torch.from_numpy(extra)
-        inputs[f"vision_extra{i}.grid_thw"] = torch.tensor([[1, height, width]])
-    return inputs
 
 
 @torch.no_grad()
@@ -110,10 +104,6 @@ def run(model, inputs):
     embeddings = model.get_input_embeddings()(ids)
     result["image.vision_features"] = features
     result["image.inputs_embeds"] = embeddings.masked_scatter(is_image[..., None], features.to(embeddings.dtype))
-    for i in range(len(EXTRA_GRIDS)):
-        extra = inputs[f"vision_extra{i}.pixel_values"].to(dtype)
-        extra_grid = inputs[f"vision_extra{i}.grid_thw"]
-        result[f"vision_extra{i}.features"] = model.model.visual(extra, grid_thw=extra_grid).pooler_output
 
     result |= generate(model, "text", inputs["text.input_ids"], text_positions(PREFILL), 0, STEPS)
     result |= generate(model, "long", inputs["long.input_ids"], text_positions(LONG), 0, 0)

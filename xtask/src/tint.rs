@@ -9,7 +9,7 @@ use crate::setup;
 pub(crate) const DUMP_VARIABLE: &str = "QWENC_DUMP_WGSL";
 
 /// The models in `models/tiny`, one for each dialect of exporter.
-pub(crate) const TINY_MODELS: [&str; 3] = ["genai015", "genai", "mobius"];
+const TINY_MODELS: [&str; 3] = ["genai015", "genai", "mobius"];
 
 /// Checks the paths given, or else the shaders of the tiny models and those of a dump of the tests.
 pub(crate) fn run(paths: &[PathBuf]) -> Outcome {
@@ -35,7 +35,7 @@ pub(crate) fn check(paths: &[PathBuf]) -> Outcome {
 }
 
 /// Compiles every tiny model into a scratch folder; returns the bundles' shader folders.
-pub(crate) fn compile_tiny_models() -> Outcome<Vec<PathBuf>> {
+fn compile_tiny_models() -> Outcome<Vec<PathBuf>> {
     heading("bundles of the tiny models");
     let bundles = fresh_scratch("bundles")?;
     TINY_MODELS.iter().map(|model| Ok(compile(model, &bundles)?.join("shaders"))).collect()

@@ -8,7 +8,8 @@ pub mod verify;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use qwenc_runtime::format::{MANIFEST_FILE, Manifest};
+use qwenc_codegen_wgsl::kernel::limits;
+use qwenc_runtime::format::{Command, Entry, MANIFEST_FILE, Manifest};
 
 /// The exports that the project carries, by exporter.
 pub const DIALECTS: [&str; 3] = ["genai015", "genai", "mobius"];
@@ -56,6 +57,31 @@ pub fn copy_tree(from: &Path, to: &Path) {
         let path = to.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
+    }
+}
+
+/// Every binding is within what WebGPU guarantees on every device.
+pub fn bindings_fit(entry: &Entry) {
+    let dispatches = entry.commands.iter().filter_map(|command| match command {
+        Command::Dispatch(dispatch) => Some(dispatch),
+        _ => None,
+    });
+    for dispatch in dispatches {
+        for binding in &dispatch.bindings {
+            assert!(binding.bytes <= limits::BINDING_BYTES, "{}: {} bytes", dispatch.label, binding.bytes);
+        }
+    }
+}
+
+/// Writes a bundle's shaders to the folder that `QWENC_DUMP_WGSL` names, for the check with Tint. Equal shaders have equal
+/// names.
+pub fn dump_shaders(files: &BTreeMap<String, Vec<u8>>) {
+    let Some(folder) = std::env::var_os("QWENC_DUMP_WGSL") else { return };
+    std::fs::create_dir_all(&folder).unwrap();
+    for (path, source) in files {
+        if let Some(name) = path.strip_prefix("shaders/") {
+            std::fs::write(Path::new(&folder).join(name), source).unwrap();
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use qwenc_runtime::gpu::probe::test_gpus;
 use qwenc_runtime::image::Preprocessor;
 use qwenc_runtime::session::Session;
 
-use super::{golden, model};
+use super::{dump_shaders, golden, model};
 
 /// Largest difference of a logit, by golden file. The float32 reference itself is some 1e-5 off its float64 value.
 pub const LIMITS: [(&str, f64); 3] = [("text", 2e-4), ("split", 2e-4), ("long", 1e-3)];
@@ -38,6 +38,7 @@ pub fn compiled_variant(dialect: &str, variant: &str) -> (Compiled, BTreeMap<Str
 pub fn compiled_with(dialect: &str, options: &CompileOptions) -> (Compiled, BTreeMap<String, Vec<u8>>) {
     let mut files = BTreeMap::new();
     let compiled = compile_to(&model(dialect), &mut files, options, &mut Silent).unwrap();
+    dump_shaders(&files);
     (compiled, files)
 }
 

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::common::dump_shaders;
 use qwenc::model::transform::extract;
 use qwenc::pipeline::compile_graph;
 use qwenc_codegen_wgsl::{Elem, Symbols};
@@ -156,6 +157,7 @@ fn check(
 ) {
     let mut files = BTreeMap::new();
     compile_graph(graph, symbols(calls), &mut files).unwrap_or_else(|error| panic!("{name}: {error}"));
+    dump_shaders(&files);
     let bundle = Bundle::open(Memory { files }).unwrap_or_else(|error| panic!("{name}: {error}"));
     let load = LoadOptions { poison: true, ..LoadOptions::default() };
     let mut engines: Vec<Engine<Gpu>> = test_gpus()

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::common::{copy_tree, golden, model};
+use crate::common::{bindings_fit, copy_tree, golden, model};
 use prost::Message;
 use qwenc::model::config::ModelConfig;
 use qwenc::model::files::{ModelFiles, locate};
@@ -14,7 +14,6 @@ use qwenc::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, Tens
 use qwenc::pipeline::{CompileOptions, Compiled, Silent, analyze, compile_graph};
 use qwenc::vision::{self, IMAGE_TOKENS, Vision};
 use qwenc_codegen_wgsl::Symbols;
-use qwenc_codegen_wgsl::kernel::limits;
 use qwenc_ir::interp::{HostTensor, inputs_by_name, run};
 use qwenc_ir::{Bindings, Graph};
 use qwenc_runtime::bundle::{Bundle, Memory};
@@ -492,17 +491,7 @@ fn the_real_shape_fits_every_device() {
         let compiled = compile_graph(&graph, symbols, &mut BTreeMap::new()).unwrap();
         let schedule = &compiled.assembled.schedule;
         let entry = &schedule.entries["main"];
-        for command in &entry.commands {
-            let Command::Dispatch(dispatch) = command else { continue };
-            for binding in &dispatch.bindings {
-                assert!(
-                    binding.bytes <= limits::BINDING_BYTES,
-                    "{}: {} bytes",
-                    dispatch.label,
-                    binding.bytes
-                );
-            }
-        }
+        bindings_fit(entry);
         let memory = compiled.manifest.memory;
         assert!(memory.arena_bytes <= arena, "{} bytes for {tokens} image tokens", memory.arena_bytes);
         let families = families(entry);

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::common::bindings_fit;
 use crate::onnx_builder::qwen::{Sizes, write_decoder, write_embedding};
 use qwenc::pipeline::{CompileOptions, Compiled, Silent, compile, compile_to};
 use qwenc::quantize::{StoreAs, WeightRecipe};
-use qwenc_codegen_wgsl::kernel::limits;
 use qwenc_runtime::bundle::{Bundle, Folder};
-use qwenc_runtime::format::Command;
 
 /// All of them: heads of 256 for attention, of 128 for the delta rule, a vocabulary of 248,320, 262,144 positions.
 const SMALL: Sizes = Sizes {
@@ -53,17 +52,7 @@ fn check(sizes: Sizes, weight_megabytes: std::ops::Range<u64>) -> Compiled {
         compile_to(model(sizes).path(), &mut BTreeMap::new(), &options(StoreAs::Q4), &mut Silent).unwrap();
     let schedule = &compiled.assembled.schedule;
     for entry in schedule.entries.values() {
-        for command in &entry.commands {
-            let Command::Dispatch(dispatch) = command else { continue };
-            for binding in &dispatch.bindings {
-                assert!(
-                    binding.bytes <= limits::BINDING_BYTES,
-                    "{}: {} bytes",
-                    dispatch.label,
-                    binding.bytes
-                );
-            }
-        }
+        bindings_fit(entry);
     }
     let layers = usize::try_from(sizes.layers).unwrap();
     let dispatches = schedule.entries["decode"].commands.len();

@@ -1,6 +1,8 @@
 //! Reading ONNX: operators, exporters' ways to write them, errors, and graphs of the real models' sizes. No GPU.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../onnx_builder/mod.rs"]
 mod onnx_builder;
 

@@ -12,6 +12,7 @@ use qwenc_runtime::gpu::probe::test_gpus;
 use safetensors::tensor::Dtype;
 
 use super::archive::{Case, Data, Numbers};
+use super::common::dump_shaders;
 
 /// Cases of which ONNX's numbers are rounded to four digits.
 const ROUNDED: [&str; 1] = ["averagepool_2d_ceil_last_window_starts_on_pad"];
@@ -45,6 +46,7 @@ pub fn run(case: &Case) -> Outcome {
         Ok(files) => files,
         Err(message) => return Outcome::Refused(message),
     };
+    dump_shaders(&files);
     let Some((inputs, outputs)) = &case.data else {
         return Outcome::Differs("it compiles now; convert.py must give it data".into());
     };
