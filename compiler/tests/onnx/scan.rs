@@ -1,5 +1,5 @@
 //! Loops: which bodies are the gated delta rule, which are repeated, and what is refused. That the numbers are right is
-//! held against ONNX Runtime in `onnx_runtime_cases.rs`, on the same models.
+//! held against ONNX Runtime in `runtime_cases.rs`, on the same models.
 
 use std::path::PathBuf;
 

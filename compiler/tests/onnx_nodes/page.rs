@@ -130,7 +130,7 @@ fn imported() -> BTreeMap<Key, Row> {
     rows
 }
 
-/// Counts the models of `onnx_cases` by the operators in them; `onnx_runtime_cases.rs` runs them.
+/// Counts the models of `onnx_cases` by the operators in them; `onnx/runtime_cases.rs` runs them.
 fn runtime_cases(rows: &mut BTreeMap<Key, Row>) {
     for entry in std::fs::read_dir(root().join("compiler/tests/onnx_cases")).unwrap() {
         let path = entry.unwrap().path();
