@@ -13,6 +13,7 @@ mod suites;
 mod tally;
 mod test;
 mod tint;
+mod web_tests;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

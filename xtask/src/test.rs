@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::drivers::{Driver, expose};
 use crate::process::{Failure, Outcome, cargo, fresh_scratch, heading, run as run_command};
 use crate::tally::Tally;
-use crate::{setup, suites, tint};
+use crate::{setup, suites, tint, web_tests};
 
 /// Names and durations of the stages that passed.
 #[derive(Default)]
@@ -25,7 +25,7 @@ impl Stages {
     }
 }
 
-/// Set-up, formatting, lints, documentation, tests, Tint: the quick ones first.
+/// Set-up, formatting, lints, documentation, the web package, tests, Tint: the quick ones first.
 pub(crate) fn run() -> Outcome {
     let mut stages = Stages::default();
     stages.stage("set-up", setup::run)?;
@@ -37,6 +37,7 @@ pub(crate) fn run() -> Outcome {
     stages.stage("documentation", || {
         run_command(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
+    stages.stage("web package", web_tests::run)?;
     let dump = fresh_scratch("wgsl")?;
     let tally = stages.stage("tests", || tests(&drivers, &dump))?;
     stages.stage("Tint", || tint::check(std::slice::from_ref(&dump)))?;
