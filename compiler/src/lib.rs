@@ -16,5 +16,6 @@ pub mod passes;
 pub mod pipeline;
 pub mod quantize;
 pub mod schedule;
+pub mod serve;
 pub mod tokenizer;
 pub mod vision;

@@ -14,6 +14,7 @@ mod pictures;
 mod progress;
 mod quant_report;
 mod run;
+mod serve;
 mod verify;
 
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Show what is in a model or a bundle: operators, passes, fusions, kernels, memory
     Inspect(inspect::InspectArgs),
+    /// Serve a bundle and its page to browsers
+    Serve(serve::ServeArgs),
 }
 
 /// Which weights a bundle has.
@@ -141,6 +144,7 @@ pub fn run() -> ExitCode {
         Command::Chat(args) => chat::execute(&args),
         Command::Eval(args) => eval::execute(&args),
         Command::Inspect(args) => inspect::execute(&args),
+        Command::Serve(args) => serve::execute(&args),
     };
     match outcome {
         Ok(code) => code,

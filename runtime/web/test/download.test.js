@@ -14,7 +14,7 @@ let address = '';
 before(async () => {
   server = createServer((request, response) => {
     const range = request.headers.range;
-    seen.push({ path: request.url ?? '', range, ifRange: request.headers['if-range'] });
+    seen.push({ path: request.url ?? '', range, ifRange: /** @type {string | undefined} */ (request.headers['if-range']) });
     const from = Number(/bytes=(\d+)-/.exec(range ?? '')?.[1] ?? 0);
     const part = BODY.subarray(from);
     const ranged = { etag: '"one"', 'content-range': `bytes ${from}-${BODY.length - 1}/${BODY.length}` };
