@@ -15,8 +15,9 @@ use qwenc_runtime::format::{
 use qwenc_runtime::bundle::sha256_hex;
 use qwenc_runtime::printable::printable;
 use qwenc_runtime::session::SAMPLE;
+use qwenc_runtime::tokenizer::TOKENIZER_FILE;
 
-use crate::bundle::{BundleError, BundleWriter, FolderSink, Shard, ShardWriter, Sink};
+use crate::bundle::{self, BundleError, BundleWriter, FolderSink, Shard, ShardWriter, Sink};
 use crate::error::CompileError;
 use crate::lower::{LowerError, LowerOptions, WeightSpec, lower, sample};
 use crate::model::assets::{self, Asset, AssetError};
@@ -50,6 +51,8 @@ pub struct CompileOptions {
     pub sizes: DecoderSizes,
     /// A golden file that the bundle carries, so that any device can test itself.
     pub golden: Option<PathBuf>,
+    /// A bundle that can talk carries a page and the browser's runtime, when this program has them.
+    pub page: bool,
     /// How matrices of floats are stored.
     pub weights: WeightRecipe,
     /// Plan only: everything but the weights' bytes, which need not be there.
@@ -69,6 +72,7 @@ impl Default for CompileOptions {
             given: GivenSizes::default(),
             sizes: DecoderSizes { max_context: 4096, prefill_chunk: 512 },
             golden: None,
+            page: false,
             weights: WeightRecipe::default(),
             omit_weights: false,
             max_image_patches: DEFAULT_IMAGE_PATCHES,
@@ -262,8 +266,13 @@ fn emit(
         for shader in &assembled.shaders {
             writer.write(&shader.path, shader.source.as_bytes())?;
         }
-        for asset in &loaded.assets {
+        let page = page(loaded, options);
+        for asset in loaded.assets.iter().filter(|asset| !page.is_empty() || !asset.path.starts_with("web/"))
+        {
             writer.write(&asset.path, &asset.bytes)?;
+        }
+        for (path, bytes) in page {
+            writer.write(path, bytes)?;
         }
         Ok(writer.finish(&assembled.schedule, manifest(loaded, &assembled, &weights, options))?)
     })?;
@@ -271,6 +280,12 @@ fn emit(
         validate(&manifest, &assembled.schedule).map_err(|error| CompileError::Invalid(error.to_string()))
     })?;
     Ok(Compiled { assembled, manifest, weights, notes: loaded.notes.clone() })
+}
+
+/// The page's files, for a model that it can talk with.
+fn page(loaded: &Loaded, options: &CompileOptions) -> &'static [(&'static str, &'static [u8])] {
+    let talks = loaded.is_decoder && loaded.assets.iter().any(|asset| asset.path == TOKENIZER_FILE);
+    if options.page && talks && !options.omit_weights { bundle::web::files() } else { &[] }
 }
 
 fn timed<T>(

@@ -1,6 +1,7 @@
 //! Writing bundles: shards, shaders, schedule, manifest. The same input gives the same bytes.
 
 mod shards;
+pub mod web;
 mod write;
 
 pub use shards::{SHARD_BYTES, Shard, ShardWriter};

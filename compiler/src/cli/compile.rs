@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use miette::IntoDiagnostic;
+use qwenc_runtime::tokenizer::TOKENIZER_FILE;
 
 use super::ModelArgs;
 use super::device::DeviceArgs;
@@ -13,6 +14,7 @@ use super::emit::Emitter;
 use super::out::{self, say};
 use super::progress::TerminalProgress;
 use super::quant_report::QuantReport;
+use crate::bundle::web;
 use crate::passes::PassRecord;
 use crate::pipeline::{CompileOptions, Observer, compile};
 use crate::schedule::EntryPlan;
@@ -41,6 +43,9 @@ pub(super) struct CompileArgs {
     /// Golden file (safetensors) that the bundle carries, for `qwenc verify` on any device
     #[arg(long)]
     golden: Option<PathBuf>,
+    /// Leave out the page and the browser's runtime
+    #[arg(long)]
+    no_web: bool,
     /// Also write intermediate forms to <OUTPUT>.emit/
     #[arg(long, value_delimiter = ',')]
     emit: Vec<Emit>,
@@ -82,7 +87,7 @@ impl Observer for Watch {
 pub(super) fn execute(args: &CompileArgs) -> miette::Result<ExitCode> {
     let start = Instant::now();
     let mut watch = Watch { progress: TerminalProgress::new(), emitter: Emitter::new(&args.emit) };
-    let options = CompileOptions { golden: args.golden.clone(), ..args.model.options() };
+    let options = CompileOptions { golden: args.golden.clone(), page: !args.no_web, ..args.model.options() };
     let result = compile(&args.model.input, &args.output, &options, &mut watch);
     watch.progress.finish();
     let compiled = result?;
@@ -104,6 +109,9 @@ pub(super) fn execute(args: &CompileArgs) -> miette::Result<ExitCode> {
         for note in &compiled.notes {
             say!("note: {note}");
         }
+        if !args.no_web && web::files().is_empty() && compiled.manifest.lists(TOKENIZER_FILE) {
+            say!("note: {}", web::NO_PAGE);
+        }
         if let Some(quantized) = &quantized {
             out::print(format_args!("{quantized}"));
         }
@@ -120,6 +128,9 @@ pub(super) fn execute(args: &CompileArgs) -> miette::Result<ExitCode> {
             );
         }
         say!("\n{} is ready, in {:.1} s", args.output.display(), start.elapsed().as_secs_f32());
+        if compiled.manifest.lists("index.html") {
+            say!("`qwenc serve {}` opens it in a browser", args.output.display());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -117,6 +117,7 @@ impl ModelArgs {
                 prefill_chunk: (self.prefill_chunk as usize).min(max_context),
             },
             golden: None,
+            page: false,
             weights: WeightRecipe { default: self.quant, keep: self.keep.clone() },
             omit_weights: self.weights == Weights::None,
             max_image_patches: self.max_image_patches,

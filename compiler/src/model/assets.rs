@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use qwenc_runtime::format::check_plain_path;
+
 use crate::contain::{self, Refusal};
 
 /// Names that are taken along, in the bundle's folder `model/`.
@@ -16,6 +18,17 @@ const NAMES: [&str; 6] = [
     "preprocessor_config.json",
     "processor_config.json",
 ];
+
+/// Questions for the page.
+const EXAMPLES: &str = "examples.json";
+/// Most of them.
+const MAX_EXAMPLES: usize = 16;
+
+/// One of them, as far as it matters here; the page reads the text.
+#[derive(serde::Deserialize)]
+struct Example {
+    image: Option<String>,
+}
 
 /// Largest file that is taken along, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
@@ -47,6 +60,35 @@ pub fn read(root: &Path) -> Result<Vec<Asset>, AssetError> {
         if let Some(bytes) = read_beside(root, name)? {
             out.push(Asset { path: format!("model/{name}"), bytes });
         }
+    }
+    Ok(out)
+}
+
+/// Questions to begin with, for the bundle's page: `examples.json` beside the model, a list of `{"text": …, "image": …}`, and
+/// the pictures that it names in the folder `examples/`. They come along under `web/`.
+pub fn examples(root: &Path) -> Result<Vec<Asset>, AssetError> {
+    let Some(bytes) = read_beside(root, EXAMPLES)? else { return Ok(Vec::new()) };
+    let list = root.join(EXAMPLES);
+    let parsed: Vec<Example> = serde_json::from_slice(&bytes)
+        .map_err(|problem| error(&list, format!("is no list of examples: {problem}")))?;
+    if parsed.len() > MAX_EXAMPLES {
+        return Err(error(&list, format!("has more than {MAX_EXAMPLES} examples")));
+    }
+    let mut images: Vec<String> = parsed.into_iter().filter_map(|example| example.image).collect();
+    images.sort();
+    images.dedup();
+    let mut out = vec![Asset { path: format!("web/{EXAMPLES}"), bytes }];
+    for image in images {
+        let plain = image.strip_prefix("examples/").is_some_and(|name| !name.contains('/'));
+        if !plain || check_plain_path(&image).is_err() {
+            return Err(error(
+                &list,
+                "names a picture that is not directly in the folder `examples/`".into(),
+            ));
+        }
+        let bytes =
+            read_beside(root, &image)?.ok_or_else(|| error(&root.join(&image), "does not exist".into()))?;
+        out.push(Asset { path: format!("web/{image}"), bytes });
     }
     Ok(out)
 }
@@ -94,6 +136,23 @@ fn content(path: &Path, file: &File) -> Result<Vec<u8>, AssetError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn examples_bring_their_pictures_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(examples(dir.path()).unwrap(), []);
+        std::fs::create_dir(dir.path().join("examples")).unwrap();
+        std::fs::write(dir.path().join("examples/a.png"), "picture").unwrap();
+        std::fs::write(dir.path().join("secret.png"), "secret").unwrap();
+        let list = |text: &str| std::fs::write(dir.path().join("examples.json"), text).unwrap();
+        list(r#"[{"text": "Hello"}, {"text": "What is it?", "image": "examples/a.png"}]"#);
+        let paths: Vec<String> = examples(dir.path()).unwrap().into_iter().map(|asset| asset.path).collect();
+        assert_eq!(paths, ["web/examples.json", "web/examples/a.png"]);
+        for image in ["secret.png", "examples/../secret.png", "../a.png", "/etc/hostname", "examples/b.png"] {
+            list(&format!(r#"[{{"text": "x", "image": "{image}"}}]"#));
+            assert!(examples(dir.path()).is_err(), "{image}");
+        }
+    }
 
     #[test]
     fn known_files_come_along_and_links_do_not() {

@@ -93,6 +93,7 @@ pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<Loaded, Compile
             })?;
             let name = config.model_type.clone().unwrap_or_else(|| "decoder".to_string());
             let mut assets = assets::read(root)?;
+            assets.extend(assets::examples(root)?);
             match tokenizer::compile(root)? {
                 tokenizer::Outcome::Table(table) => assets.push(table),
                 tokenizer::Outcome::None => {}

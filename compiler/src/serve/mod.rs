@@ -101,7 +101,6 @@ impl Server {
     }
 
     /// What ends [`Server::run`], from another thread.
-    #[must_use]
     pub fn stopper(&self) -> impl Fn() + Send + Sync + use<> {
         let http = Arc::clone(&self.http);
         move || http.unblock()
