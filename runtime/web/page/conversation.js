@@ -60,6 +60,7 @@ export class Conversation {
         if (piece.kind === 'reasoning') {
           reasoning += piece.text;
         } else {
+          if (!thinkingUntil && reasoning) tellThought(thought, started);
           thinkingUntil ||= performance.now();
           text += piece.text;
           sentences.take(piece.text);
@@ -82,9 +83,9 @@ export class Conversation {
       draw();
       article.classList.remove('streaming');
       article.removeAttribute('aria-busy');
-      const summary = thought.querySelector('summary');
-      if (summary && reasoning) summary.textContent = `Thought for ${(((thinkingUntil || performance.now()) - started) / 1000).toFixed(1)} s`;
+      if (reasoning && !thinkingUntil) tellThought(thought, started);
       if (text) article.append(this.actions(text));
+      this.follow();
     }
   }
 
@@ -113,6 +114,12 @@ export class Conversation {
     const { view } = this;
     if (always || view.scrollHeight - view.scrollTop - view.clientHeight < 120) view.scrollTop = view.scrollHeight;
   }
+}
+
+/** @param {HTMLElement} thought @param {number} started */
+function tellThought(thought, started) {
+  const summary = thought.querySelector('summary');
+  if (summary) summary.textContent = `Thought for ${((performance.now() - started) / 1000).toFixed(1)} s`;
 }
 
 /** Reads an answer to a screen reader sentence by sentence: letter by letter nobody can listen to. */

@@ -125,16 +125,20 @@ export class Inspector {
 
   /** @param {string} words @param {() => Promise<HTMLElement | undefined>} task */
   async run(words, task) {
+    const focused = document.activeElement?.id;
+    const before = this.result;
     this.result = h('div', { className: 'test-result', role: 'status' }, words);
     await this.draw();
     for (const id of ['self-test', 'profile']) $(id).disabled = true;
     try {
-      this.result = await task();
+      this.result = await task() ?? before;
     } catch (error) {
       const { message, remedy } = /** @type {any} */ (error);
       this.result = h('div', { className: 'test-result failed', role: 'alert' }, h('p', {}, message), remedy && h('p', {}, remedy));
     }
     await this.draw();
+    // The button is another one now.
+    if (focused) $(focused)?.focus();
     announce(this.result?.textContent ?? 'Done.');
   }
 }

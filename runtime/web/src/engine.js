@@ -1,4 +1,8 @@
-// The WebAssembly engine, loaded when it is first needed, from beside this file.
+// The WebAssembly engine, from beside this file. A module of its own, so that only who runs it loads it. (Imported plainly: many
+// bundlers put no parts that are loaded later into workers.)
+
+// @ts-ignore: built by `cargo xtask web`; its types are those of ./wasm.d.ts
+import * as built from '../dist/qwenc.js';
 
 import { QwenError } from './errors.js';
 
@@ -21,8 +25,7 @@ export function loadEngine(wasm) {
 
 /** @param {BufferSource | WebAssembly.Module | URL | string} [wasm] @returns {Promise<Engine>} */
 async function load(wasm = new URL('../dist/qwenc_bg.wasm', import.meta.url)) {
-  // @ts-ignore: built by `cargo xtask web`; its types are those of ./wasm.d.ts
-  const { default: init, Loader } = /** @type {typeof import('./wasm.js')} */ (await import('../dist/qwenc.js'));
+  const { default: init, Loader } = /** @type {typeof import('./wasm.js')} */ (built);
   const module = wasm instanceof URL || typeof wasm === 'string' ? await compile(wasm) : wasm;
   await init({ module_or_path: module });
   return { init: async () => {}, Loader };
