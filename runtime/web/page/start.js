@@ -104,12 +104,12 @@ export class ProgressView {
 export function showProblem({ message, remedy, code }, actions) {
   const noGpu = code === 'no-webgpu' || code === 'missing-limit' || code === 'missing-feature' || code === 'wrong-result';
   $('start').hidden = false;
-  $('start').replaceChildren(
+  $('start').replaceChildren(h('div', { className: 'start-problem' },
     h('h2', { id: 'start-title' }, noGpu ? 'This browser cannot use a GPU for it' : code === 'aborted' ? 'Paused' : 'That did not work'),
     h('div', { className: 'problem', role: 'alert' }, h('p', {}, message), remedy && h('p', {}, remedy)),
     noGpu && h('details', {}, h('summary', {}, 'Browsers that can'), h('ul', {},
       ...['Chrome and Edge 113 or newer on Windows, macOS, ChromeOS and Android 12; on Linux, where the GPU is supported',
         'Safari 26 or newer on macOS, iOS and iPadOS', 'Firefox 141 or newer on Windows, 145 or newer on macOS'].map((line) => h('li', {}, line)))),
-    h('div', { className: 'actions' }, ...actions.map(({ label, run }, index) => h('button', { type: 'button', className: index === 0 ? 'primary' : 'quiet', onclick: run }, label))));
+    h('div', { className: 'actions' }, ...actions.map(({ label, run }, index) => h('button', { type: 'button', className: index === 0 ? 'primary' : 'quiet', onclick: run }, label)))));
   announce(message);
 }

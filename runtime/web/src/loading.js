@@ -120,13 +120,16 @@ export async function loadModel(loader, openDevice, { base, shelf, signal, emit 
       await loader.shardEnd();
     });
   }
+  let { done, total } = loader.pipelines();
+  emit({ phase: 'compile', loaded: done, total });
   const watch = setInterval(() => {
-    const { done, total } = loader.pipelines();
+    const now = loader.pipelines();
+    // None any more, once the model has them.
+    if (now.total === 0 || now.done === done) return;
+    ({ done, total } = now);
     emit({ phase: 'compile', loaded: done, total });
   }, 250);
   try {
-    const { done, total } = loader.pipelines();
-    emit({ phase: 'compile', loaded: done, total });
     const model = await loader.finish();
     throwIfAborted(signal);
     emit({ phase: 'ready', loaded: total, total });
