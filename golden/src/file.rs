@@ -155,7 +155,7 @@ impl GoldenFile {
         self.positions.iter().copied().zip(self.logits.chunks_exact(self.vocabulary))
     }
 
-    /// Whether images are given as pixels, for which [`crate::verify`] needs an image processor.
+    /// Whether images are given as pixels, for which [`crate::verify_async`] needs an image processor.
     #[must_use]
     pub fn has_pixels(&self) -> bool {
         self.images.iter().any(|image| matches!(image, Image::Rgb { .. }))

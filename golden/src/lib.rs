@@ -19,4 +19,6 @@ mod verify;
 pub use error::GoldenError;
 pub use file::{GoldenFile, Image};
 pub use report::{PositionReport, Report};
-pub use verify::{VerifyOptions, verify};
+#[cfg(feature = "native")]
+pub use verify::verify;
+pub use verify::{VerifyOptions, verify_async};

@@ -25,7 +25,7 @@ pub struct VerifyOptions {
 ///
 /// # Errors
 /// [`GoldenError`] when the run cannot be fed at all; rows that differ are in the report.
-pub fn verify<B: Backend>(
+pub async fn verify_async<B: Backend>(
     session: &mut Session<B>,
     golden: &GoldenFile,
     options: &VerifyOptions,
@@ -73,7 +73,7 @@ pub fn verify<B: Backend>(
         let (now, later) = unseen.split_at_checked(seen).unwrap_or((unseen, &[]));
         unseen = later;
         let now: Vec<Picture<'_>> = now.iter().map(OwnedPicture::as_picture).collect();
-        let found = session.feed_pictures(ids, &now, &wanted).map_err(fail(call))?;
+        let found = session.feed_pictures_async(ids, &now, &wanted).await.map_err(fail(call))?;
         for (row, logits) in wanted.iter().zip(&found) {
             let at = start + row;
             let expected = golden.rows().enumerate().filter(|(_, (position, _))| *position == at);
@@ -88,6 +88,19 @@ pub fn verify<B: Backend>(
     rows.sort_by_key(|(order, _)| *order);
     report.positions = rows.into_iter().map(|(_, row)| row).collect();
     Ok(report.finish())
+}
+
+/// [`verify_async`], waiting on this thread.
+///
+/// # Errors
+/// As there.
+#[cfg(feature = "native")]
+pub fn verify<B: Backend>(
+    session: &mut Session<B>,
+    golden: &GoldenFile,
+    options: &VerifyOptions,
+) -> Result<Report, GoldenError> {
+    pollster::block_on(verify_async(session, golden, options))
 }
 
 /// Rows of the call `start..end` that the golden file checks: ascending, each once, relative to the call.

@@ -52,12 +52,14 @@ fn a_good_bundle_opens_from_memory_and_from_a_folder() {
     let bundle = Bundle::open(Folder::new(folder.path()).unwrap()).unwrap();
     assert!(bundle.shader("shaders/scan.wgsl").unwrap().contains("fn main"));
     let mut table = vec![0; 112];
-    let take = |_, at: u64, bytes: &[u8]| {
+    let mut take = |_, at: u64, bytes: &[u8]| {
         let at = usize::try_from(at).unwrap();
         table[at..at + bytes.len()].copy_from_slice(bytes);
         Ok::<(), BundleError>(())
     };
-    bundle.read_weights(take, || Ok(())).unwrap();
+    assert_eq!(Vec::from_iter(bundle.shards()), ["weights/a.safetensors", "weights/b.safetensors"]);
+    bundle.read_shard("weights/a.safetensors", &mut take).unwrap();
+    bundle.read_shard("weights/b.safetensors", &mut take).unwrap();
     assert_eq!(table, bytemuck::cast_slice::<f32, u8>(&fixture::embedding()));
 }
 

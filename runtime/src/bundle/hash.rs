@@ -41,7 +41,7 @@ pub(super) fn check(facts: &FileFacts, found: &str) -> Result<(), BundleError> {
     })
 }
 
-fn hex(digest: &[u8]) -> String {
+pub(super) fn hex(digest: &[u8]) -> String {
     digest.iter().fold(String::with_capacity(64), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");

@@ -2,22 +2,29 @@
 //!
 //! [`Bundle::open`] reads the manifest, compares size and SHA-256 of every file that it lists, reads the schedule,
 //! validates both, and looks into every shard for the tensors that the schedule wants. What it reads is bounded by the
-//! constants below, whatever a file claims. Shards are read one at a time, again at upload; their sizes and tables are
-//! then checked again, their hashes are not.
+//! constants below, whatever a file claims. Shards are read piece by piece ([`ShardStream`]), again at upload; their sizes
+//! and tables are then checked again, their hashes are not.
+//!
+//! Where files arrive over a network, [`Receiver`] takes the small ones and makes a bundle whose shards are not there, and a
+//! [`ShardStream`] takes each shard.
 
 mod error;
 mod hash;
+mod receive;
 mod shard;
 mod source;
 
 pub use error::BundleError;
 pub use hash::sha256_hex;
+pub use receive::{FileKind, Receiver};
+pub use shard::{MAX_TABLE_BYTES as MAX_SHARD_TABLE_BYTES, ShardStream, Take};
 pub use source::{BundleSource, Folder, Memory};
 
 use std::collections::BTreeSet;
+use std::io::Read;
 
 use crate::format::{
-    BufferId, FileFacts, FormatError, MANIFEST_FILE, Manifest, SCHEDULE_FILE, Schedule, WeightPart, validate,
+    BufferId, FileFacts, FormatError, MANIFEST_FILE, Manifest, SCHEDULE_FILE, Schedule, validate,
 };
 use crate::tokenizer::{MAX_TABLE_BYTES, TOKENIZER_FILE, Tokenizer};
 use source::{open_exact, read_bounded};
@@ -29,7 +36,9 @@ pub const MAX_SCHEDULE_BYTES: u64 = 64 << 20;
 /// Most bytes of a shader that are read.
 pub const MAX_SHADER_BYTES: u64 = 4 << 20;
 /// Most bytes of a shard that are read: 64 MiB of tensors, and the table of them.
-pub const MAX_SHARD_BYTES: u64 = (64 << 20) + (1 << 20);
+pub const MAX_SHARD_BYTES: u64 = (64 << 20) + shard::MAX_TABLE_BYTES;
+/// Bytes of a shard that are read from a file at a time.
+const PIECE_BYTES: usize = 4 << 20;
 
 /// How far a long task has come, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,16 +96,12 @@ impl Bundle {
 
     fn check_files(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), BundleError> {
         let total = self.manifest.files.iter().fold(0_u64, |sum, file| sum.saturating_add(file.bytes));
-        let shards: BTreeSet<&str> = self.weight_parts().map(|(_, part)| part.shard.as_str()).collect();
+        let shards = self.shards();
         let mut done = 0;
         for facts in &self.manifest.files {
             if shards.contains(facts.path.as_str()) {
-                let content = self.shard(&facts.path)?;
-                hash::check(facts, &sha256_hex(&content))?;
-                let shard = shard::Shard::parse(&facts.path, &content)?;
-                for (buffer, part) in self.weight_parts().filter(|(_, part)| part.shard == facts.path) {
-                    shard.part(buffer, part)?;
-                }
+                let stream = ShardStream::new(&self.manifest, &self.schedule, &facts.path)?;
+                self.feed_shard(stream, &facts.path, &mut |_, _, _| Ok::<(), BundleError>(()))?;
             } else {
                 let found =
                     hash::of_reader(&facts.path, open_exact(&*self.source, &facts.path, facts.bytes)?)?;
@@ -155,34 +160,51 @@ impl Bundle {
         Ok(Some(Tokenizer::from_bytes(&self.file(TOKENIZER_FILE, MAX_TABLE_BYTES)?)?))
     }
 
-    /// Calls `take` with every part of every weight: the buffer, the first byte in it, and the bytes. Parts come shard by
-    /// shard, and only one shard is held in memory; `end` is called after each.
+    /// The manifest and the schedule alone; the memory that its files take is given back.
+    #[must_use]
+    pub fn without_files(self) -> Self {
+        Self { source: Box::new(Memory::default()), ..self }
+    }
+
+    /// Paths of the shards that the schedule takes weights from, in order.
+    #[must_use]
+    pub fn shards(&self) -> BTreeSet<&str> {
+        let parts = self.schedule.buffers.iter().flat_map(|buffer| &buffer.parts);
+        parts.map(|part| part.shard.as_str()).collect()
+    }
+
+    /// Calls `take` with every weight in a shard, in pieces: the buffer, the first byte in it, and the bytes.
     ///
     /// # Errors
-    /// [`BundleError`] when a shard cannot be read or has changed; otherwise what `take` or `end` return.
-    pub fn read_weights<E: From<BundleError>>(
+    /// [`BundleError`] when the shard cannot be read or has changed; otherwise what `take` returns.
+    pub fn read_shard<E: From<BundleError>>(
         &self,
+        path: &str,
         mut take: impl FnMut(BufferId, u64, &[u8]) -> Result<(), E>,
-        mut end: impl FnMut() -> Result<(), E>,
     ) -> Result<(), E> {
-        let shards: BTreeSet<&str> = self.weight_parts().map(|(_, part)| part.shard.as_str()).collect();
-        for path in shards {
-            let content = self.shard(path)?;
-            let shard = shard::Shard::parse(path, &content)?;
-            for (buffer, part) in self.weight_parts().filter(|(_, part)| part.shard == path) {
-                take(buffer, part.at, shard.part(buffer, part)?)?;
+        let stream = ShardStream::new(&self.manifest, &self.schedule, path)?.without_hash();
+        self.feed_shard(stream, path, &mut take)
+    }
+
+    fn feed_shard<E: From<BundleError>>(
+        &self,
+        mut stream: ShardStream,
+        path: &str,
+        take: &mut Take<'_, E>,
+    ) -> Result<(), E> {
+        let facts = listed(&self.manifest, path)?;
+        let mut reader = open_exact(&*self.source, path, facts.bytes)?;
+        let mut piece = vec![0; PIECE_BYTES.min(usize::try_from(facts.bytes).unwrap_or(PIECE_BYTES))];
+        loop {
+            match reader.read(&mut piece) {
+                Ok(0) => return Ok(stream.end()?),
+                Ok(count) => stream.push(piece.get(..count).unwrap_or_default(), take)?,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(BundleError::Io { file: path.to_owned(), message: error.to_string() }.into());
+                }
             }
-            end()?;
         }
-        Ok(())
-    }
-
-    fn shard(&self, path: &str) -> Result<Vec<u8>, BundleError> {
-        self.file(path, MAX_SHARD_BYTES)
-    }
-
-    fn weight_parts(&self) -> impl Iterator<Item = (BufferId, &WeightPart)> {
-        self.schedule.buffers.iter().flat_map(|buffer| buffer.parts.iter().map(|part| (buffer.id, part)))
     }
 }
 

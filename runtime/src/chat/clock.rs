@@ -1,6 +1,26 @@
-//! Time, for telling how long an answer took.
+//! Time: how long an answer took, and what day templates believe it is.
 
-/// Seconds since some moment; 0 where the standard library has no clock.
+/// Where the standard library has no clock, someone must bring one.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Seconds since some moment; never goes back.
+    pub monotonic: fn() -> f64,
+    /// Seconds since 1970.
+    pub since_epoch: fn() -> f64,
+}
+
+#[cfg(target_arch = "wasm32")]
+static CLOCK: std::sync::OnceLock<Clock> = std::sync::OnceLock::new();
+
+impl Clock {
+    /// Makes it the clock of this process; the first one stays. Where the standard library has a clock, that one is used.
+    pub fn install(self) {
+        #[cfg(target_arch = "wasm32")]
+        let _ = CLOCK.set(self);
+    }
+}
+
+/// Seconds since some moment; 0 where there is no clock.
 pub(super) fn seconds() -> f64 {
     #[cfg(not(target_arch = "wasm32"))]
     {
@@ -10,5 +30,17 @@ pub(super) fn seconds() -> f64 {
         START.get_or_init(Instant::now).elapsed().as_secs_f64()
     }
     #[cfg(target_arch = "wasm32")]
-    0.0
+    CLOCK.get().map_or(0.0, |clock| (clock.monotonic)())
+}
+
+/// Seconds since 1970; 0 where there is no clock.
+pub(super) fn since_epoch() -> u64 {
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        use std::time::SystemTime;
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+    #[cfg(target_arch = "wasm32")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+    CLOCK.get().map_or(0, |clock| (clock.since_epoch)() as u64)
 }

@@ -132,6 +132,18 @@ impl<B: Backend> Generator<B> {
         Ok(Self { session, files, fed: Fed::default() })
     }
 
+    /// A generator over a session of which nothing is known: the first prompt starts from nothing.
+    #[must_use]
+    pub fn resume(session: Session<B>, files: ChatFiles) -> Self {
+        Self { session, files, fed: Fed::default() }
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn into_parts(self) -> (Session<B>, ChatFiles) {
+        (self.session, self.files)
+    }
+
     /// The session, which still holds what it was fed last.
     #[must_use]
     pub fn into_session(self) -> Session<B> {

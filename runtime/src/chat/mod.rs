@@ -21,6 +21,7 @@ mod split;
 mod stop;
 mod template;
 
+pub use clock::Clock;
 pub use error::ChatError;
 pub use files::ChatFiles;
 pub use generate::{Event, FinishReason, GenerateOptions, Generation, Generator, Usage};

@@ -5,7 +5,6 @@
 
 use std::error::Error as _;
 use std::fmt;
-use std::time::SystemTime;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Rest, ValueKind};
@@ -13,7 +12,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value, escape_
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 use super::python::{self, Dumps};
-use super::{Json, Message, message};
+use super::{Json, Message, clock, message};
 
 /// Longest template, in bytes.
 const MAX_TEMPLATE_BYTES: usize = 1 << 20;
@@ -227,7 +226,7 @@ fn environment() -> Result<Environment<'static>, Error> {
         let message = python::str(message)?;
         Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
     });
-    environment.add_function("strftime_now", |format: &str| python::strftime(format, SystemTime::now()));
+    environment.add_function("strftime_now", |format: &str| python::strftime(format, clock::since_epoch()));
     Ok(environment)
 }
 

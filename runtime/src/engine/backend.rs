@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Debug;
 use std::future::Future;
 
-use crate::format::Pipeline;
+use crate::format::{Pipeline, PipelineId};
 
 /// A GPU that can create objects, run recorded commands, and bring bytes back.
 ///
@@ -16,6 +16,8 @@ pub trait Backend: Debug {
     type Buffer: Debug;
     /// A compute pipeline with its bind group layout.
     type Pipeline: Debug;
+    /// A pipeline that is being compiled. It goes on by itself, whether it is polled or not.
+    type Compiling: Future<Output = Result<Self::Pipeline, Self::Error>> + 'static;
     /// Ranges of buffers, bound in order.
     type BindGroup: Debug;
     /// Records commands of one submission.
@@ -30,14 +32,12 @@ pub trait Backend: Debug {
     /// Creates a buffer filled with zeros.
     ///
     /// # Errors
-    /// When the device is out of memory.
+    /// When the device is out of memory; a device that knows only later tells the next [`Backend::flush`].
     fn create_buffer(&self, name: &str, bytes: u64, role: BufferRole) -> Result<Self::Buffer, Self::Error>;
 
-    /// Creates a compute pipeline from a WGSL module.
-    ///
-    /// # Errors
-    /// When the module is not valid or disagrees with the declared bindings.
-    fn create_pipeline(&self, wgsl: &str, pipeline: &Pipeline) -> Result<Self::Pipeline, Self::Error>;
+    /// Begins to compile pipeline `id` of the schedule from a WGSL module. It fails when the module is not valid or
+    /// disagrees with the declared bindings.
+    fn create_pipeline(&self, id: PipelineId, wgsl: &str, pipeline: &Pipeline) -> Self::Compiling;
 
     /// Binds ranges (buffer, first byte, bytes) for a pipeline.
     ///
@@ -56,11 +56,12 @@ pub trait Backend: Debug {
     /// When the device rejects the write.
     fn write(&self, buffer: &Self::Buffer, offset: u64, data: &[u8]) -> Result<(), Self::Error>;
 
-    /// Completes pending writes, so that memory they are staged in can be used again.
+    /// Waits for pending writes, so that memory they are staged in can be used again, and for what the device has to say
+    /// about everything that was created so far.
     ///
     /// # Errors
-    /// When the device fails.
-    fn flush(&self) -> Result<(), Self::Error>;
+    /// When the device fails, or something could not be created.
+    fn flush(&self) -> impl Future<Output = Result<(), Self::Error>>;
 
     /// Records commands and submits them; does not wait.
     ///

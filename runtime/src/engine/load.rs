@@ -1,10 +1,11 @@
 //! Loading: creating every GPU object, and filling the weights.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
 use super::{Backend, BufferRole, Engine, EngineError, LoadedCommand, LoadedEntry, index};
 use crate::bundle::{Bundle, Progress};
-use crate::format::{Binding, BufferKind, Command, PipelineId, Schedule};
+use crate::format::{Binding, BufferId, BufferKind, Command, Manifest, PipelineId, Schedule};
 
 /// Bytes written at a time when a buffer is poisoned.
 const POISON_BLOCK: u64 = 1 << 20;
@@ -24,25 +25,41 @@ impl Default for LoadOptions {
     }
 }
 
-impl<B: Backend> Engine<B> {
-    /// Loads a bundle onto a GPU with default options.
-    ///
-    /// # Errors
-    /// [`EngineError`] when the device's limits or memory do not suffice, or a shader is rejected.
-    pub fn load(bundle: &Bundle, backend: B) -> Result<Self, EngineError> {
-        Self::load_with(bundle, backend, LoadOptions::default(), &mut |_| ())
-    }
+/// A bundle on its way onto a GPU: its buffers are there, its pipelines compile, and weights come in any order.
+#[derive(Debug)]
+pub struct Loading<B: Backend> {
+    backend: B,
+    manifest: Manifest,
+    schedule: Schedule,
+    buffers: Vec<B::Buffer>,
+    staging: B::Buffer,
+    staging_bytes: u64,
+    pipelines: Vec<Pending<B>>,
+    options: LoadOptions,
+}
 
-    /// Loads a bundle onto a GPU, telling `progress` how many bytes of weights are there.
+/// A pipeline.
+enum Pending<B: Backend> {
+    Compiling(Pin<Box<B::Compiling>>),
+    Ready(B::Pipeline),
+}
+
+impl<B: Backend> std::fmt::Debug for Pending<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Compiling(_) => "compiling",
+            Self::Ready(_) => "ready",
+        })
+    }
+}
+
+impl<B: Backend> Loading<B> {
+    /// Checks that the device suffices, starts to compile every pipeline, and creates every buffer. What the device finds
+    /// wrong with a buffer may show only at [`Loading::flush`].
     ///
     /// # Errors
-    /// [`EngineError`] when the device's limits or memory do not suffice, or a shader is rejected.
-    pub fn load_with(
-        bundle: &Bundle,
-        backend: B,
-        options: LoadOptions,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Self, EngineError> {
+    /// [`EngineError`] when the device's limits or memory do not suffice, or a shader cannot be read.
+    pub fn start(bundle: &Bundle, backend: B, options: LoadOptions) -> Result<Self, EngineError> {
         let schedule = bundle.schedule();
         if bundle.manifest().weights_omitted {
             return Err(EngineError::NoWeights);
@@ -52,10 +69,8 @@ impl<B: Backend> Engine<B> {
         if needed > options.max_gpu_bytes {
             return Err(EngineError::Memory { needed, allowed: options.max_gpu_bytes });
         }
-        // Pipelines before weights: they fail sooner, and cost nothing to throw away.
-        let pipelines = create_pipelines(bundle, &backend)?;
+        let pipelines = start_pipelines(bundle, &backend)?;
         let buffers = create_buffers(schedule, &backend)?;
-        let (bind_groups, groups) = create_bind_groups(schedule, &backend, &pipelines, &buffers)?;
         let staging_bytes = schedule
             .entries
             .values()
@@ -64,26 +79,110 @@ impl<B: Backend> Engine<B> {
             .map(|buffer| buffer.bytes)
             .fold(4, u64::max);
         let staging = create(&backend, "staging", staging_bytes, BufferRole::Staging)?;
+        let (manifest, schedule) = (bundle.manifest().clone(), schedule.clone());
+        Ok(Self { backend, manifest, schedule, buffers, staging, staging_bytes, pipelines, options })
+    }
+
+    /// The GPU.
+    #[must_use]
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Waits for every pipeline.
+    ///
+    /// # Errors
+    /// [`EngineError::Gpu`], naming the shader, when one is rejected.
+    pub async fn compile(&mut self) -> Result<(), EngineError> {
+        for (pending, facts) in self.pipelines.iter_mut().zip(&self.schedule.pipelines) {
+            if let Pending::Compiling(compiling) = pending {
+                let shader = || format!("shader {}", facts.shader);
+                *pending = Pending::Ready(compiling.await.map_err(|e| EngineError::gpu(shader())(e.into()))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes bytes of a weight (offset and length multiples of 4, within the buffer).
+    ///
+    /// # Errors
+    /// [`EngineError::Gpu`].
+    pub fn write(&self, id: BufferId, at: u64, bytes: &[u8]) -> Result<(), EngineError> {
+        let Some(buffer) = self.buffers.get(index(id.0)) else { return Ok(()) };
+        let written = self.backend.write(buffer, at, bytes);
+        written.map_err(|e| EngineError::gpu(format!("weights of buffer {}", id.0))(e.into()))
+    }
+
+    /// Waits for the writes so far, and for what the device has to say about what was created.
+    ///
+    /// # Errors
+    /// [`EngineError::Gpu`].
+    pub async fn flush(&self) -> Result<(), EngineError> {
+        self.backend.flush().await.map_err(|e| EngineError::gpu("creating and filling buffers")(e.into()))
+    }
+
+    /// Waits for the pipelines, and makes the engine. All weights have been written.
+    ///
+    /// # Errors
+    /// [`EngineError::Gpu`], naming the shader, when one is rejected.
+    pub async fn finish(mut self) -> Result<Engine<B>, EngineError> {
+        self.compile().await?;
+        let Self { backend, manifest, schedule, buffers, staging, staging_bytes, pipelines, options } = self;
+        let ready = |pending| if let Pending::Ready(pipeline) = pending { Some(pipeline) } else { None };
+        let pipelines: Vec<_> = pipelines.into_iter().filter_map(ready).collect();
+        let (bind_groups, groups) = create_bind_groups(&schedule, &backend, &pipelines, &buffers)?;
         let step = schedule.buffers.iter().position(|b| b.kind == BufferKind::Step).unwrap_or_default();
-        upload(bundle, &backend, &buffers, progress)?;
-        let engine = Self {
+        let entries = load_entries(&schedule, &groups);
+        let saved = Vec::new();
+        let engine = Engine {
             backend,
-            manifest: bundle.manifest().clone(),
-            schedule: schedule.clone(),
+            manifest,
+            schedule,
             buffers,
             pipelines,
             bind_groups,
-            entries: load_entries(schedule, &groups),
+            entries,
             step,
             staging,
             staging_bytes,
-            saved: Vec::new(),
+            saved,
         };
         if options.poison {
-            engine.poison()?;
+            engine.poison().await?;
         }
         engine.reset_states()?;
+        engine.backend.flush().await.map_err(|e| EngineError::gpu("loading")(e.into()))?;
         Ok(engine)
+    }
+}
+
+impl<B: Backend> Engine<B> {
+    /// Loads a bundle onto a GPU, telling `progress` how many bytes of weights are there.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the device's limits or memory do not suffice, or a shader is rejected.
+    pub async fn load_async(
+        bundle: &Bundle,
+        backend: B,
+        options: LoadOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, EngineError> {
+        let mut loading = Loading::start(bundle, backend, options)?;
+        // Before weights: pipelines fail sooner, and cost nothing to throw away.
+        loading.compile().await?;
+        loading.flush().await?;
+        let total = bundle.manifest().memory.weight_bytes;
+        let mut done = 0_u64;
+        for shard in bundle.shards() {
+            bundle.read_shard(shard, |id, at, bytes| {
+                loading.write(id, at, bytes)?;
+                done = done.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                progress(Progress { done, total });
+                Ok::<(), EngineError>(())
+            })?;
+            loading.flush().await?;
+        }
+        loading.finish().await
     }
 
     /// Sets every state to its initial content.
@@ -101,7 +200,7 @@ impl<B: Backend> Engine<B> {
         result.map_err(|e| EngineError::gpu("resetting states")(e.into()))
     }
 
-    fn poison(&self) -> Result<(), EngineError> {
+    async fn poison(&self) -> Result<(), EngineError> {
         let block = vec![0xFF_u8; usize::try_from(POISON_BLOCK).unwrap_or(0)];
         for (facts, buffer) in self.schedule.buffers.iter().zip(&self.buffers) {
             if !matches!(facts.kind, BufferKind::Arena | BufferKind::Output) {
@@ -115,7 +214,7 @@ impl<B: Backend> Engine<B> {
                 written.map_err(|e| EngineError::gpu(format!("poisoning `{}`", facts.name))(e.into()))?;
                 offset += bytes;
             }
-            self.backend.flush().map_err(|e| EngineError::gpu("poisoning")(e.into()))?;
+            self.backend.flush().await.map_err(|e| EngineError::gpu("poisoning")(e.into()))?;
         }
         Ok(())
     }
@@ -162,14 +261,13 @@ fn create_buffers<B: Backend>(schedule: &Schedule, backend: &B) -> Result<Vec<B:
     schedule.buffers.iter().map(|b| create(backend, &b.name, b.bytes, role(b.kind))).collect()
 }
 
-fn create_pipelines<B: Backend>(bundle: &Bundle, backend: &B) -> Result<Vec<B::Pipeline>, EngineError> {
-    let create = |pipeline: &crate::format::Pipeline| {
+fn start_pipelines<B: Backend>(bundle: &Bundle, backend: &B) -> Result<Vec<Pending<B>>, EngineError> {
+    let start = |(pipeline, id): (&crate::format::Pipeline, u32)| {
         let wgsl = bundle.shader(&pipeline.shader)?;
-        backend
-            .create_pipeline(&wgsl, pipeline)
-            .map_err(|e| EngineError::gpu(format!("shader {}", pipeline.shader))(e.into()))
+        let compiling = backend.create_pipeline(PipelineId(id), &wgsl, pipeline);
+        Ok(Pending::Compiling(Box::pin(compiling)))
     };
-    bundle.schedule().pipelines.iter().map(create).collect()
+    bundle.schedule().pipelines.iter().zip(0..).map(start).collect()
 }
 
 /// Where in the list of bind groups that of a dispatch is.
@@ -229,26 +327,4 @@ fn load_entries(schedule: &Schedule, groups: &GroupIndex<'_>) -> BTreeMap<String
             (name.clone(), LoadedEntry { commands: entry.commands.iter().map(load).collect(), last: None })
         })
         .collect()
-}
-
-fn upload<B: Backend>(
-    bundle: &Bundle,
-    backend: &B,
-    buffers: &[B::Buffer],
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(), EngineError> {
-    let total = bundle.manifest().memory.weight_bytes;
-    let mut done = 0_u64;
-    bundle.read_weights(
-        |id, at, bytes| {
-            if let Some(buffer) = buffers.get(index(id.0)) {
-                let written = backend.write(buffer, at, bytes);
-                written.map_err(|e| EngineError::gpu(format!("weights of buffer {}", id.0))(e.into()))?;
-            }
-            done = done.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-            progress(Progress { done, total });
-            Ok(())
-        },
-        || backend.flush().map_err(|e| EngineError::gpu("uploading weights")(e.into())),
-    )
 }

@@ -1,7 +1,7 @@
 //! The engine: loads a bundle onto a GPU and replays its entry points.
 //!
 //! The engine knows buffers, pipelines and commands, nothing of models. It speaks to the GPU through the small trait
-//! [`Backend`]. All buffers, pipelines and bind groups are created by [`Engine::load`]; a replay creates nothing but the
+//! [`Backend`]. All buffers, pipelines and bind groups are created at load ([`Loading`]); a replay creates nothing but the
 //! command encoder that WebGPU demands for every submission (and what the driver keeps below `write_buffer`).
 
 mod backend;
@@ -14,7 +14,7 @@ mod snapshot;
 
 pub use backend::{Backend, BufferRole, DeviceLimits, Recorder};
 pub use error::EngineError;
-pub use load::LoadOptions;
+pub use load::{LoadOptions, Loading};
 #[cfg(feature = "native")]
 pub(crate) use native::NativePipeline;
 

@@ -1,13 +1,17 @@
 //! The native back end: [`Gpu`] on wgpu.
 
-use super::{Backend, BufferRole, DeviceLimits, Engine, EngineError, Recorder};
-use crate::format::{BindingKind, Pipeline};
+use std::future::Ready;
+
+use super::{Backend, BufferRole, DeviceLimits, Engine, EngineError, LoadOptions, Recorder};
+use crate::bundle::{Bundle, Progress};
+use crate::format::{BindingKind, Pipeline, PipelineId};
 use crate::gpu::{Gpu, GpuError};
 
 impl Backend for Gpu {
     type Error = GpuError;
     type Buffer = wgpu::Buffer;
     type Pipeline = NativePipeline;
+    type Compiling = Ready<Result<NativePipeline, GpuError>>;
     type BindGroup = wgpu::BindGroup;
     type Recorder = NativeRecorder;
 
@@ -43,8 +47,8 @@ impl Backend for Gpu {
         self.scoped("creating a buffer", || self.device().create_buffer(&descriptor))
     }
 
-    fn create_pipeline(&self, wgsl: &str, pipeline: &Pipeline) -> Result<NativePipeline, GpuError> {
-        self.pipeline_of_store(wgsl, pipeline, || compile(self, wgsl, pipeline))
+    fn create_pipeline(&self, _: PipelineId, wgsl: &str, pipeline: &Pipeline) -> Self::Compiling {
+        std::future::ready(self.pipeline_of_store(wgsl, pipeline, || compile(self, wgsl, pipeline)))
     }
 
     fn create_bind_group(
@@ -78,7 +82,7 @@ impl Backend for Gpu {
         self.scoped("writing a buffer", || self.queue().write_buffer(buffer, offset, data))
     }
 
-    fn flush(&self) -> Result<(), GpuError> {
+    async fn flush(&self) -> Result<(), GpuError> {
         self.scoped("flushing", || self.queue().submit([]))?;
         self.wait("flushing")
     }
@@ -183,6 +187,27 @@ impl Recorder<Gpu> for NativeRecorder {
 }
 
 impl<B: Backend> Engine<B> {
+    /// Loads a bundle onto a GPU with default options.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the device's limits or memory do not suffice, or a shader is rejected.
+    pub fn load(bundle: &Bundle, backend: B) -> Result<Self, EngineError> {
+        Self::load_with(bundle, backend, LoadOptions::default(), &mut |_| ())
+    }
+
+    /// [`Engine::load_async`], waiting on this thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_with(
+        bundle: &Bundle,
+        backend: B,
+        options: LoadOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, EngineError> {
+        pollster::block_on(Self::load_async(bundle, backend, options, progress))
+    }
+
     /// [`Engine::read_output_async`], waiting on this thread.
     ///
     /// # Errors

@@ -8,11 +8,12 @@
 )]
 
 use std::cell::RefCell;
+use std::future::{Ready, ready};
 use std::rc::Rc;
 
 use qwenc_runtime::bundle::Bundle;
 use qwenc_runtime::engine::{Backend, BufferRole, DeviceLimits, Engine, LoadOptions, Recorder};
-use qwenc_runtime::format::{BindingKind, Entry, Pipeline, Schedule};
+use qwenc_runtime::format::{BindingKind, Entry, Pipeline, PipelineId, Schedule};
 
 /// Corners of the symbols' ranges that are replayed at most, for each entry point.
 const MAX_CORNERS: usize = 64;
@@ -67,6 +68,7 @@ impl Backend for Checking {
     type Error = Never;
     type Buffer = Buffer;
     type Pipeline = Pipeline;
+    type Compiling = Ready<Result<Pipeline, Never>>;
     type BindGroup = BindGroup;
     type Recorder = Commands;
 
@@ -93,7 +95,7 @@ impl Backend for Checking {
         Ok(Buffer { bytes, role })
     }
 
-    fn create_pipeline(&self, _wgsl: &str, pipeline: &Pipeline) -> Result<Pipeline, Never> {
+    fn create_pipeline(&self, _id: PipelineId, _wgsl: &str, pipeline: &Pipeline) -> Self::Compiling {
         let limits = self.limits();
         assert!(pipeline.workgroup_size.iter().product::<u32>() <= limits.max_invocations);
         assert!(
@@ -103,7 +105,7 @@ impl Backend for Checking {
                 .zip(limits.max_workgroup_size)
                 .all(|(size, max)| (1..=max).contains(size))
         );
-        Ok(pipeline.clone())
+        ready(Ok(pipeline.clone()))
     }
 
     fn create_bind_group(
@@ -141,7 +143,7 @@ impl Backend for Checking {
         Ok(())
     }
 
-    fn flush(&self) -> Result<(), Never> {
+    async fn flush(&self) -> Result<(), Never> {
         Ok(())
     }
 

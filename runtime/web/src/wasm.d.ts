@@ -277,6 +277,8 @@ export interface CpuDevice {
   read(address: number, bytes: number): Uint8Array;
   copy(from: number, to: number, bytes: number): void;
   clear(address: number, bytes: number): void;
+  /** Lets the worker hear its messages; awaited before each `read`. */
+  idle?(): Promise<void>;
   /** Whether pipeline `index` of the schedule has a kernel; the engine asks for all of them in `prepare`. */
   hasPipeline(index: number): boolean;
   /**

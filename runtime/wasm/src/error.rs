@@ -1,0 +1,169 @@
+//! Errors as JavaScript sees them: an `Error` with a `code`.
+
+use std::error::Error as StdError;
+
+use qwenc_golden::GoldenError;
+use qwenc_runtime::bundle::BundleError;
+use qwenc_runtime::chat::ChatError;
+use qwenc_runtime::engine::EngineError;
+use qwenc_runtime::image::ImageError;
+use qwenc_runtime::session::SessionError;
+use wasm_bindgen::JsValue;
+
+use crate::device::DeviceError;
+use crate::object::set;
+
+/// The codes of `wasm.d.ts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    MissingLimit,
+    MissingFeature,
+    OutOfMemory,
+    DeviceLost,
+    Integrity,
+    InvalidBundle,
+    InvalidRequest,
+    ContextFull,
+    Aborted,
+    Closed,
+    Internal,
+}
+
+impl Code {
+    fn name(self) -> &'static str {
+        match self {
+            Self::MissingLimit => "missing-limit",
+            Self::MissingFeature => "missing-feature",
+            Self::OutOfMemory => "out-of-memory",
+            Self::DeviceLost => "device-lost",
+            Self::Integrity => "integrity",
+            Self::InvalidBundle => "invalid-bundle",
+            Self::InvalidRequest => "invalid-request",
+            Self::ContextFull => "context-full",
+            Self::Aborted => "aborted",
+            Self::Closed => "closed",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// An error on its way to JavaScript.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidRequest, message)
+    }
+}
+
+impl From<Failure> for JsValue {
+    fn from(failure: Failure) -> Self {
+        let error = js_sys::Error::new(&failure.message);
+        error.set_name("EngineError");
+        set(&error, "code", &failure.code.name().into());
+        error.into()
+    }
+}
+
+impl From<BundleError> for Failure {
+    fn from(error: BundleError) -> Self {
+        let code = match &error {
+            BundleError::Hash { .. } | BundleError::Size { .. } => Code::Integrity,
+            _ => Code::InvalidBundle,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let message = error.to_string();
+        let code = match error {
+            EngineError::Bundle(error) => return error.into(),
+            EngineError::NoWeights => Code::InvalidBundle,
+            EngineError::Limit { .. } => Code::MissingLimit,
+            EngineError::Memory { .. } => Code::OutOfMemory,
+            other => device_code(&other),
+        };
+        Self::new(code, message)
+    }
+}
+
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        let message = error.to_string();
+        let code = match error {
+            SessionError::Engine(error) => return error.into(),
+            SessionError::NotADecoder(_) => Code::InvalidBundle,
+            SessionError::ContextOverflow { .. } => Code::ContextFull,
+            SessionError::NoVision | SessionError::Vision(_) | SessionError::Sampling(_) => {
+                Code::InvalidRequest
+            }
+            _ => Code::Internal,
+        };
+        Self::new(code, message)
+    }
+}
+
+impl From<ChatError> for Failure {
+    fn from(error: ChatError) -> Self {
+        let message = error.to_string();
+        let code = match error {
+            ChatError::Session(error) => return error.into(),
+            ChatError::Bundle(error) => return error.into(),
+            ChatError::PromptTooLong { .. } => Code::ContextFull,
+            ChatError::Tokenizer(_) | ChatError::NoTokenizer | ChatError::File { .. } => Code::InvalidBundle,
+            _ => Code::InvalidRequest,
+        };
+        Self::new(code, message)
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        let code = match error {
+            ImageError::Config(_) => Code::InvalidBundle,
+            _ => Code::InvalidRequest,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<GoldenError> for Failure {
+    fn from(error: GoldenError) -> Self {
+        let message = error.to_string();
+        match error {
+            GoldenError::Session { source, .. } => (*source).into(),
+            _ => Self::new(Code::InvalidBundle, message),
+        }
+    }
+}
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        Self::new(device_code(&error), error.to_string())
+    }
+}
+
+/// The code of what a device said, however deep below it is.
+fn device_code(error: &(dyn StdError + 'static)) -> Code {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        match current.downcast_ref::<DeviceError>() {
+            Some(DeviceError::Lost(_)) => return Code::DeviceLost,
+            Some(DeviceError::OutOfMemory(_)) => return Code::OutOfMemory,
+            Some(DeviceError::Shader(_)) => return Code::InvalidBundle,
+            Some(DeviceError::Refused(_)) => return Code::Internal,
+            None => cause = current.source(),
+        }
+    }
+    Code::Internal
+}

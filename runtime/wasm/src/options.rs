@@ -1,0 +1,88 @@
+//! The options of an answer, as JSON.
+
+use qwenc_runtime::chat::{ChatFiles, GenerateOptions, Json, Message, RenderOptions, StopRules};
+use qwenc_runtime::sampling::SamplingParams;
+use serde::Deserialize;
+
+use crate::error::Failure;
+
+/// `GenerateOptions` of `wasm.d.ts`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Options {
+    max_new_tokens: Option<usize>,
+    temperature: Option<f32>,
+    top_k: Option<u32>,
+    top_p: Option<f32>,
+    min_p: Option<f32>,
+    repetition_penalty: Option<f32>,
+    presence_penalty: Option<f32>,
+    seed: Option<u64>,
+    #[serde(default)]
+    stop: Vec<String>,
+    #[serde(default)]
+    ignore_eos: bool,
+    #[serde(default)]
+    thinking: bool,
+    tools: Option<Vec<Json>>,
+    template_variables: Option<Json>,
+    pub(crate) raw: Option<String>,
+    max_batch: Option<usize>,
+}
+
+impl Options {
+    pub(crate) fn from_json(json: &str) -> Result<Self, Failure> {
+        serde_json::from_str(json).map_err(|error| Failure::invalid(format!("the options: {error}")))
+    }
+
+    /// What the template is given besides the messages.
+    pub(crate) fn render(&self) -> RenderOptions {
+        let variables = match &self.template_variables {
+            Some(Json::Map(variables)) => variables.clone(),
+            _ => Vec::new(),
+        };
+        RenderOptions {
+            enable_thinking: Some(self.thinking),
+            tools: self.tools.clone().filter(|tools| !tools.is_empty()),
+            variables,
+            ..RenderOptions::default()
+        }
+    }
+
+    /// These options over the model's own.
+    pub(crate) fn generate(&self, files: &ChatFiles) -> Result<GenerateOptions, Failure> {
+        let own = files.sampling;
+        // Who narrows the choice wants one.
+        let chooses =
+            self.top_k.is_some() || self.top_p.is_some() || self.min_p.is_some() || self.seed.is_some();
+        let temperature = if chooses && own.temperature == 0.0 { 1.0 } else { own.temperature };
+        let sampling = SamplingParams {
+            temperature: self.temperature.unwrap_or(temperature),
+            top_k: self.top_k.unwrap_or(own.top_k),
+            top_p: self.top_p.unwrap_or(own.top_p),
+            min_p: self.min_p.unwrap_or(own.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(own.repetition_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(own.presence_penalty),
+            seed: self.seed.unwrap_or_else(some_seed),
+        };
+        sampling.check().map_err(|error| Failure::invalid(error.to_string()))?;
+        let tokens = if self.ignore_eos { Default::default() } else { files.stop_tokens() };
+        Ok(GenerateOptions {
+            max_new_tokens: self.max_new_tokens.or(files.generation.max_new_tokens),
+            stop: StopRules { tokens, strings: self.stop.clone() },
+            sampling,
+            ..GenerateOptions::default()
+        })
+    }
+}
+
+/// A seed that is another one every time, and exact in JavaScript.
+fn some_seed() -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is below 2^52")]
+    let seed = (js_sys::Math::random() * 4_503_599_627_370_496.0) as u64;
+    seed
+}
+
+pub(crate) fn messages(json: &str) -> Result<Vec<Message>, Failure> {
+    serde_json::from_str(json).map_err(|error| Failure::invalid(format!("the messages: {error}")))
+}

@@ -1,0 +1,117 @@
+//! Facts as JavaScript objects.
+
+use js_sys::Object;
+use qwenc_golden::Report;
+use qwenc_runtime::chat::{Event, Generation, PieceKind};
+use qwenc_runtime::format::{Manifest, MemoryFacts};
+use wasm_bindgen::JsValue;
+
+use crate::object::{array, object, size};
+
+/// Features that shaders use when the device has them.
+const OPTIONAL_FEATURES: [&str; 2] = ["subgroups", "timestamp-query"];
+
+pub(crate) fn facts(manifest: &Manifest, memory: &MemoryFacts) -> Object {
+    let decoder = manifest.model.decoder.as_ref();
+    let small = |value: Option<u32>| JsValue::from(value.unwrap_or(0));
+    object([
+        ("name", manifest.model.name.as_str().into()),
+        ("licence", manifest.licence.as_deref().map_or(JsValue::NULL, JsValue::from)),
+        ("generator", manifest.generator.as_str().into()),
+        ("vocabSize", small(decoder.map(|facts| facts.vocab_size))),
+        ("maxContext", small(decoder.map(|facts| facts.max_context))),
+        ("hasVision", manifest.model.vision.is_some().into()),
+        ("layers", small(decoder.map(|facts| facts.layers))),
+        ("hiddenSize", small(decoder.map(|facts| facts.hidden_size))),
+        ("quantization", manifest.quantization.recipe.as_str().into()),
+        ("entries", array(manifest.entries.iter().map(String::as_str)).into()),
+        ("variants", array(manifest.variants.iter().map(String::as_str)).into()),
+        ("memory", memory_facts(memory).into()),
+    ])
+}
+
+fn memory_facts(memory: &MemoryFacts) -> Object {
+    object([
+        ("weightBytes", size(memory.weight_bytes).into()),
+        ("arenaBytes", size(memory.arena_bytes).into()),
+        ("stateBytes", size(memory.state_bytes).into()),
+        ("ioBytes", size(memory.io_bytes).into()),
+        ("peakBytes", size(memory.peak_bytes).into()),
+    ])
+}
+
+pub(crate) fn requirements(manifest: &Manifest) -> Object {
+    let needs = &manifest.requirements;
+    let limits = object([
+        ("maxStorageBuffersPerShaderStage", needs.max_storage_buffers_per_stage.into()),
+        ("maxStorageBufferBindingSize", size(needs.max_storage_binding_bytes).into()),
+        ("maxBufferSize", size(needs.max_buffer_bytes).into()),
+        ("maxComputeWorkgroupStorageSize", needs.max_workgroup_bytes.into()),
+        ("maxComputeInvocationsPerWorkgroup", needs.max_invocations.into()),
+        ("maxComputeWorkgroupSizeX", needs.max_invocations.into()),
+    ]);
+    let features = manifest.features.iter().map(|name| name.replace('_', "-"));
+    object([
+        ("limits", limits.into()),
+        ("features", array(features).into()),
+        ("optionalFeatures", array(OPTIONAL_FEATURES).into()),
+        ("gpuBytes", size(manifest.memory.peak_bytes).into()),
+    ])
+}
+
+pub(crate) fn event(event: Event<'_>) -> Object {
+    match event {
+        Event::Prompt { tokens, reused } => {
+            object([("type", "prompt".into()), ("tokens", tokens.into()), ("reused", reused.into())])
+        }
+        Event::Token(id) => object([("type", "token".into()), ("id", id.into())]),
+        Event::Piece(piece) => {
+            let kind = match piece.kind {
+                PieceKind::Answer => "answer",
+                PieceKind::Reasoning => "reasoning",
+                PieceKind::ToolCall => "tool_call",
+            };
+            object([("type", "piece".into()), ("kind", kind.into()), ("text", piece.text.as_str().into())])
+        }
+    }
+}
+
+pub(crate) fn generation(generation: &Generation, seed: u64) -> Object {
+    let usage = &generation.usage;
+    let usage = object([
+        ("promptTokens", usage.prompt_tokens.into()),
+        ("reusedTokens", usage.reused_tokens.into()),
+        ("generatedTokens", usage.generated_tokens.into()),
+        ("firstTokenSeconds", usage.first_token_seconds.into()),
+        ("seconds", usage.seconds.into()),
+        ("tokensPerSecond", usage.tokens_per_second().into()),
+    ]);
+    object([
+        ("text", generation.text.as_str().into()),
+        ("reasoning", generation.reasoning.as_str().into()),
+        ("toolCalls", array(generation.tool_calls.iter().map(String::as_str)).into()),
+        ("tokens", array(generation.tokens.iter().copied()).into()),
+        ("finishReason", generation.finish_reason.name().into()),
+        ("seed", size(seed).into()),
+        ("usage", usage.into()),
+    ])
+}
+
+pub(crate) fn self_test(report: &Report) -> Object {
+    let positions = report.positions.iter().map(|position| {
+        object([
+            ("position", position.position.into()),
+            ("cosine", position.cosine.into()),
+            ("maxAbs", position.max_abs.into()),
+            ("argmaxAgrees", position.argmax_agrees.into()),
+            ("passed", position.passed.into()),
+        ])
+    });
+    object([
+        ("positions", array(positions).into()),
+        ("worstCosine", report.worst_cosine.into()),
+        ("minCosine", report.min_cosine.into()),
+        ("source", report.source.as_deref().map_or(JsValue::NULL, JsValue::from)),
+        ("passed", report.passed.into()),
+    ])
+}
