@@ -190,11 +190,12 @@ impl fmt::Display for ComparisonReport {
         for (name, change) in rows.chain([("all", &self.comparison.overall)]) {
             writeln!(
                 f,
-                "{name:<width$}  {:>5}  {:>6.1} %  {:>6.1} %  {:>+7.1}  {:>15}",
+                "{name:<width$}  {:>5}  {:>6.1} %  {:>6.1} %  {:>+7.2}  {:>15}",
                 change.before.cases,
                 change.before.percent(),
                 change.after.percent(),
-                -change.loss(),
+                // No loss is +0.00, not -0.00.
+                0.0 - change.loss(),
                 change.changed
             )?;
         }

@@ -13,6 +13,7 @@ mod decoder_dialects;
 mod decoder_quantized;
 mod encoder;
 mod images;
+mod nano;
 mod replay;
 mod sample;
 mod vision;
