@@ -11,6 +11,7 @@ pub mod attention_segments;
 mod checks;
 pub mod conv;
 pub mod copy;
+pub mod cpu;
 pub mod cumsum;
 pub mod delta;
 pub mod delta_chunk;

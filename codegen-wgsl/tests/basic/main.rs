@@ -24,7 +24,7 @@ mod rows;
 mod sample;
 mod snapshots;
 
-use device::{Device, Random, on_every_gpu};
+use device::{Device, Random, on_every_target};
 use qwenc_codegen_wgsl::{BufferKey, CodegenError, Elem, Kernel, Symbols, View};
 use qwenc_ir::interp::{Data, HostTensor, eval_op};
 use qwenc_ir::{Dim, Op};
@@ -114,10 +114,10 @@ pub(crate) fn hold_to(
         start.poison(output);
     }
     let kernel = build(&start.symbols).unwrap();
-    on_every_gpu(|gpu| {
+    on_every_target(|target| {
         let mut device = start.clone();
-        device.run(gpu, &kernel, &[output]);
-        let name = &gpu.adapter().name;
+        device.run(target, &kernel, &[output]);
+        let name = target.name();
         let want = words(expected);
         for (at, (got, want)) in device.words(output).into_iter().zip(want).enumerate() {
             let (x, y) = (f32::from_bits(got), f32::from_bits(want));

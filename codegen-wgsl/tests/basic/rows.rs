@@ -7,7 +7,7 @@ use qwenc_codegen_wgsl::{Elem, Symbols, View};
 use qwenc_ir::Dim;
 use qwenc_ir::interp::HostTensor;
 
-use crate::device::{Device, POISON, Random, on_every_gpu, sym};
+use crate::device::{Device, POISON, Random, on_every_target, sym};
 use crate::packed::{Packed, formats, random};
 use crate::{EXACT, dims, gapped, hold_to, view};
 
@@ -77,11 +77,11 @@ fn a_table_in_pieces() {
             };
             rows::kernel(&start.symbols, &params).unwrap()
         });
-        on_every_gpu(|gpu| {
+        on_every_target(|target| {
             let mut device = start.clone();
             let mut written = [false; 2];
             for piece in 0..2 {
-                device.run(gpu, &kernels[piece], &[&output]);
+                device.run(target, &kernels[piece], &[&output]);
                 written[piece] = true;
                 for (row, id) in device.words(&output).chunks(k).zip(&ids) {
                     let (holder, values) = match usize::try_from(*id).unwrap() {
@@ -94,7 +94,7 @@ fn a_table_in_pieces() {
                     } else {
                         vec![POISON; k]
                     };
-                    assert_eq!(row, expected, "id {id} after piece {piece} on {}", gpu.adapter().name);
+                    assert_eq!(row, expected, "id {id} after piece {piece} on {}", target.name());
                 }
             }
         });
@@ -119,16 +119,16 @@ fn all_sixteen_bit_floats() {
         let weight = Weight { format, values, scales: None, zeros: None };
         let params = RowsParams { weight, first: 0, total: 2048, fill: true, ids, output: output.clone() };
         let kernel = rows::kernel(&start.symbols, &params).unwrap();
-        on_every_gpu(|gpu| {
+        on_every_target(|target| {
             let mut device = start.clone();
-            device.run(gpu, &kernel, &[&output]);
+            device.run(target, &kernel, &[&output]);
             for (got, pattern) in device.words(&output).into_iter().zip(&patterns) {
                 let value = match format {
                     WeightFormat::F16 => f16::from_bits(*pattern).to_f32(),
                     _ => bf16::from_bits(*pattern).to_f32(),
                 };
                 let fits = !value.is_finite() || got == value.to_bits();
-                assert!(fits, "{pattern:#x} is {got:#x} in {format:?} on {}", gpu.adapter().name);
+                assert!(fits, "{pattern:#x} is {got:#x} in {format:?} on {}", target.name());
             }
         });
     }

@@ -5,7 +5,7 @@ use qwenc_codegen_wgsl::sample::{self, PARAMETER_WORDS, SampleParams, Scratch};
 use qwenc_codegen_wgsl::{BufferKey, Elem, View};
 use qwenc_ir::Dim;
 
-use crate::device::{Device, Random, on_every_gpu};
+use crate::device::{Device, Random, on_every_target};
 
 /// Sixteen workgroups and a part of one.
 const VOCABULARY: usize = 16 * 1024 + 333;
@@ -130,9 +130,9 @@ fn scan_penalises_and_sums() {
     let written = [&params.scratch.scores, &params.scratch.groups, &params.scratch.candidates];
     written.into_iter().for_each(|view| start.poison(view));
     let kernel = sample::scan(&start.symbols, &params).unwrap();
-    on_every_gpu(|gpu| {
+    on_every_target(|target| {
         let mut device = start.clone();
-        device.run(gpu, &kernel, &written);
+        device.run(target, &kernel, &written);
         for (at, (found, want)) in device.get(&params.scratch.scores).iter().zip(&scores).enumerate() {
             assert!((found - want).abs() <= 1e-6 * want.abs(), "score {at} is {found}, expected {want}");
         }
@@ -169,9 +169,9 @@ fn narrow_keeps_what_may_be_chosen() {
     ] {
         let start = scanned(&params, &scores, &change);
         let kernel = sample::narrow(&start.symbols, &params).unwrap();
-        on_every_gpu(|gpu| {
+        on_every_target(|target| {
             let mut device = start.clone();
-            device.run(gpu, &kernel, &[&params.scratch.candidates, &params.scratch.best]);
+            device.run(target, &kernel, &[&params.scratch.candidates, &params.scratch.best]);
             let words = device.words(&params.scratch.candidates);
             let count = words[0] as usize;
             assert!((wanted..=512).contains(&count), "{what}: {count} candidates");
@@ -198,9 +198,9 @@ fn narrow_finds_the_best_of_every_chunk() {
     };
     let want: Vec<[u32; 2]> = scores.chunks(1024).enumerate().map(best).collect();
     assert_eq!(want[1][1], 1030);
-    on_every_gpu(|gpu| {
+    on_every_target(|target| {
         let mut device = start.clone();
-        device.run(gpu, &kernel, &[&params.scratch.candidates, &params.scratch.best]);
+        device.run(target, &kernel, &[&params.scratch.candidates, &params.scratch.best]);
         assert_eq!(device.words(&params.scratch.best), want.as_flattened());
     });
 }
@@ -239,9 +239,9 @@ fn choose_takes_the_best_and_counts_it() {
             counts[token] += 1;
         }
         let token = wanted.map_or(u32::MAX, |token| u32::try_from(token).unwrap());
-        on_every_gpu(|gpu| {
+        on_every_target(|target| {
             let mut device = start.clone();
-            device.run(gpu, &kernel, &[&params.counts, &params.token, &params.input_id]);
+            device.run(target, &kernel, &[&params.counts, &params.token, &params.input_id]);
             assert_eq!(device.words(&params.token), [token], "{what}");
             assert_eq!(device.words(&params.input_id), [if wanted.is_some() { token } else { 0 }], "{what}");
             assert_eq!(device.words(&params.counts), counts, "{what}");

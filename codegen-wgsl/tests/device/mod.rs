@@ -1,5 +1,5 @@
-//! Device memory for kernel tests: strided views over poisoned buffers, kernels run on every test GPU, and proof that a
-//! kernel wrote nothing but its outputs.
+//! Device memory for kernel tests: strided views over poisoned buffers, kernels run on every test GPU and, translated to
+//! WebAssembly, on the CPU, and proof that a kernel wrote nothing but its outputs.
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
@@ -9,6 +9,8 @@ use qwenc_codegen_wgsl::{BufferKey, Elem, Kernel, Symbols, View};
 use qwenc_ir::Dim;
 use qwenc_runtime::gpu::Gpu;
 use qwenc_runtime::gpu::probe::{run_kernel, test_gpus};
+
+mod wasm;
 
 /// A NaN as f32; what no test computes.
 pub(crate) const POISON: u32 = 0xDEAD_BEEF | 0x7FC0_0000;
@@ -141,7 +143,7 @@ impl Device {
     }
 
     /// Runs a kernel; `outputs` are all the views it may write.
-    pub(crate) fn run(&mut self, gpu: &Gpu, kernel: &Kernel, outputs: &[&View]) {
+    pub(crate) fn run(&mut self, target: &Target<'_>, kernel: &Kernel, outputs: &[&View]) {
         dump(kernel);
         let step: Vec<u32> =
             self.order.iter().map(|name| u32::try_from(self.values[name]).unwrap()).collect();
@@ -153,13 +155,20 @@ impl Device {
             writes.iter().map(|data| (data.len(), Some(data.as_slice()))).collect();
         let workgroups = kernel.workgroups.each_ref().map(|dim| u32::try_from(self.value(dim)).unwrap());
         let start = std::time::Instant::now();
-        let results = run_kernel(gpu, &kernel.source, "main", &step, &reads, &writes, workgroups)
-            .unwrap_or_else(|error| {
-                panic!("{} on {}: {error}\n{}", kernel.family, gpu.adapter().name, kernel.source)
-            });
+        let results = match target {
+            Target::Gpu(gpu) => run_kernel(gpu, &kernel.source, "main", &step, &reads, &writes, workgroups)
+                .map_err(|error| error.to_string()),
+            Target::Wasm => {
+                let writes: Vec<&[u8]> = writes.iter().filter_map(|(_, data)| *data).collect();
+                wasm::run_kernel(&kernel.source, &step, &reads, &writes, workgroups)
+            }
+        };
+        let results = results.unwrap_or_else(|error| {
+            panic!("{} on {}: {error}\n{}", kernel.family, target.name(), kernel.source)
+        });
 
         if std::env::var_os("QWENC_SHOW_ERRORS").is_some() {
-            eprintln!("{} on {}: {:.2?}", kernel.family, gpu.adapter().name, start.elapsed());
+            eprintln!("{} on {}: {:.2?}", kernel.family, target.name(), start.elapsed());
         }
         let mut allowed: BTreeSet<(BufferKey, usize)> = BTreeSet::new();
         for view in outputs {
@@ -169,7 +178,7 @@ impl Device {
             let words: Vec<u32> =
                 bytes.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap())).collect();
             for (at, (new, old)) in words.iter().zip(&self.memory[key]).enumerate() {
-                let name = &gpu.adapter().name;
+                let name = target.name();
                 assert!(
                     new == old || allowed.contains(&(*key, at)),
                     "{} on {name} wrote {key:?}[{at}], which is no output",
@@ -196,11 +205,30 @@ fn dump(kernel: &Kernel) {
     std::fs::write(std::path::Path::new(&folder).join(name), &kernel.source).unwrap();
 }
 
-/// Runs a test on every test GPU. A missing one is a failure.
-pub(crate) fn on_every_gpu(test: impl FnMut(&Gpu)) {
+/// Where a kernel runs.
+pub(crate) enum Target<'a> {
+    /// As it is.
+    Gpu(&'a Gpu),
+    /// Translated to WebAssembly.
+    Wasm,
+}
+
+impl Target<'_> {
+    /// For messages.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Gpu(gpu) => &gpu.adapter().name,
+            Self::Wasm => "WebAssembly",
+        }
+    }
+}
+
+/// Runs a test on every test GPU, and with kernels translated to WebAssembly. A missing GPU is a failure.
+pub(crate) fn on_every_target(mut test: impl FnMut(&Target<'_>)) {
     let gpus = test_gpus().unwrap();
     assert_eq!(gpus.len(), 2);
-    gpus.iter().for_each(test);
+    gpus.iter().for_each(|gpu| test(&Target::Gpu(gpu)));
+    test(&Target::Wasm);
 }
 
 /// Pseudo-random numbers, reproducible.

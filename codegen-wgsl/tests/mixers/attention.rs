@@ -1,6 +1,6 @@
 //! Attention for many queries and for one, on both GPUs, held to the interpreter.
 
-use crate::device::{Device, Random, assert_close, c, cache, cut, dense, on_every_gpu, sym};
+use crate::device::{Device, Random, assert_close, c, cache, cut, dense, on_every_target, sym};
 use qwenc_codegen_wgsl::attention_decode::{self, AttentionDecodeParams};
 use qwenc_codegen_wgsl::attention_prefill::{self, AttentionPrefillParams};
 use qwenc_codegen_wgsl::{Elem, View};
@@ -188,14 +188,14 @@ fn check(case: Case) {
         let partial = attention_decode::partial(&device.symbols, &params).unwrap();
         (scratch, partial, attention_decode::combine(&device.symbols, &params).unwrap())
     });
-    on_every_gpu(|gpu| {
+    on_every_target(|target| {
         let mut memory = device.clone();
-        memory.run(gpu, &prefill, &[&output]);
+        memory.run(target, &prefill, &[&output]);
         assert_close(&what, &memory.get(&output), want, 3e-6);
         if let Some((scratch, partial, combine)) = &decode {
             let mut memory = device.clone();
-            memory.run(gpu, partial, &[scratch]);
-            memory.run(gpu, combine, &[&output]);
+            memory.run(target, partial, &[scratch]);
+            memory.run(target, combine, &[&output]);
             assert_close(&format!("{what}: decode"), &memory.get(&output), want, 3e-6);
         }
     });

@@ -1,6 +1,6 @@
 //! Attention within segments on both GPUs, held to the interpreter.
 
-use crate::device::{Device, Random, assert_close, c, cut, dense, on_every_gpu, sym};
+use crate::device::{Device, Random, assert_close, c, cut, dense, on_every_target, sym};
 use qwenc_codegen_wgsl::attention_segments::{self, AttentionSegmentsParams};
 use qwenc_codegen_wgsl::{Elem, View};
 use qwenc_ir::interp::{HostTensor, eval_op};
@@ -105,9 +105,9 @@ fn check(case: &Case) {
         output: output.clone(),
     };
     let kernel = attention_segments::kernel(&device.symbols, &params).unwrap();
-    on_every_gpu(|gpu| {
+    on_every_target(|target| {
         let mut memory = device.clone();
-        memory.run(gpu, &kernel, &[&output]);
+        memory.run(target, &kernel, &[&output]);
         assert_close(&what, &memory.get(&output), want[0].as_f32().unwrap(), 3e-6);
     });
 }

@@ -1,6 +1,6 @@
 //! The causal convolution on both GPUs, held to the interpreter.
 
-use crate::device::{Device, Random, assert_close, c, dense, on_every_gpu, sym};
+use crate::device::{Device, Random, assert_close, c, dense, on_every_target, sym};
 use qwenc_codegen_wgsl::conv::{self, ConvParams};
 use qwenc_codegen_wgsl::{BufferKey, Elem, View};
 use qwenc_ir::interp::{HostTensor, eval_op};
@@ -64,15 +64,15 @@ fn run(case: &Case) {
     let update = conv::update_state(&device.symbols, &params).unwrap();
     let step = (tokens == 1).then(|| conv::step(&device.symbols, &params).unwrap());
     let (want_y, want_state) = (want[0].as_f32().unwrap(), want[1].as_f32().unwrap());
-    on_every_gpu(|gpu| {
+    on_every_target(|target| {
         let mut memory = device.clone();
-        memory.run(gpu, &prefill, &[&output]);
-        memory.run(gpu, &update, &[&state_view]);
+        memory.run(target, &prefill, &[&output]);
+        memory.run(target, &update, &[&state_view]);
         assert_close(&what, &memory.get(&output), want_y, 1e-6);
         assert_close(&format!("{what}: state"), &memory.get(&state_view), want_state, 0.0);
         if let Some(step) = &step {
             let mut memory = device.clone();
-            memory.run(gpu, step, &[&output, &state_view]);
+            memory.run(target, step, &[&output, &state_view]);
             assert_close(&format!("{what}: step"), &memory.get(&output), want_y, 1e-6);
             assert_close(&format!("{what}: step, state"), &memory.get(&state_view), want_state, 0.0);
         }
@@ -128,9 +128,9 @@ fn a_state_that_moves_to_another_buffer() {
         output: output.clone(),
     };
     let kernel = conv::step(&device.symbols, &params).unwrap();
-    on_every_gpu(|gpu| {
+    on_every_target(|target| {
         let mut device = device.clone();
-        device.run(gpu, &kernel, &[&output, &present]);
+        device.run(target, &kernel, &[&output, &present]);
         assert_close("y", &device.get(&output), &[521.0, 643.0], 0.0);
         assert_close("state", &device.get(&present), &[2.0, 5.0, 4.0, 6.0], 0.0);
     });

@@ -1,6 +1,6 @@
 //! The gated delta rule on both GPUs, one step and chunked, held to the interpreter.
 
-use crate::device::{Device, Random, assert_close, c, cut, dense, on_every_gpu, sym};
+use crate::device::{Device, Random, assert_close, c, cut, dense, on_every_target, sym};
 use qwenc_codegen_wgsl::delta::{DeltaParams, RawGates};
 use qwenc_codegen_wgsl::{View, delta_chunk, delta_step};
 use qwenc_ir::interp::{HostTensor, eval_op};
@@ -154,10 +154,10 @@ fn check_chunked(case: Case) {
         "chunked {} tokens, {}/{} heads, {}x{}",
         case.tokens, case.heads, case.key_heads, case.key_width, case.value_width
     );
-    on_every_gpu(|gpu| {
+    on_every_target(|target| {
         let mut device = setup.device.clone();
-        device.run(gpu, &prepare, &[scratch]);
-        device.run(gpu, &scan, &[&setup.params.output, &setup.state]);
+        device.run(target, &prepare, &[scratch]);
+        device.run(target, &scan, &[&setup.params.output, &setup.state]);
         assert_close(&what, &device.get(&setup.params.output), &setup.want, 2e-5);
         assert_close(&format!("{what}: state"), &device.get(&setup.state), &setup.want_state, 2e-5);
     });
@@ -174,9 +174,9 @@ fn one_step() {
         let setup = setup(case);
         let kernel = delta_step::kernel(&setup.device.symbols, &setup.params).unwrap();
         let what = format!("step {}x{}", case.key_width, case.value_width);
-        on_every_gpu(|gpu| {
+        on_every_target(|target| {
             let mut device = setup.device.clone();
-            device.run(gpu, &kernel, &[&setup.params.output, &setup.state]);
+            device.run(target, &kernel, &[&setup.params.output, &setup.state]);
             assert_close(&what, &device.get(&setup.params.output), &setup.want, 2e-6);
             assert_close(&format!("{what}: state"), &device.get(&setup.state), &setup.want_state, 2e-6);
         });

@@ -1,6 +1,6 @@
 //! Rope and attention preparation on both GPUs, held to the interpreter.
 
-use crate::device::{Device, Random, assert_close, c, cache, cut, dense, on_every_gpu, sym};
+use crate::device::{Device, Random, assert_close, c, cache, cut, dense, on_every_target, sym};
 use qwenc_codegen_wgsl::attention_prep::{self, AttentionPrepParams, HeadNorm, PrepPart, cache_rows};
 use qwenc_codegen_wgsl::rope::{self, Angles, RopeParams, Rotation};
 use qwenc_codegen_wgsl::{BufferKey, Elem, View};
@@ -95,10 +95,10 @@ fn rope_from_a_table() {
             let params =
                 RopeParams { input: input.clone(), rotation: rotation.clone(), output: output.clone() };
             let kernel = rope::kernel(&device.symbols, &params).unwrap();
-            on_every_gpu(|gpu| {
+            on_every_target(|target| {
                 let mut device = device.clone();
                 device.reserve(&output);
-                device.run(gpu, &kernel, &[&output]);
+                device.run(target, &kernel, &[&output]);
                 let want = want[0].as_f32().unwrap();
                 assert_close(&format!("rope {tokens}x{heads}x{width}"), &device.get(&output), want, 1e-6);
             });
@@ -135,9 +135,9 @@ fn rope_with_given_angles() {
         let rotation = Rotation { rotary_dim: rotary, interleaved, angles };
         let params = RopeParams { input, rotation, output: output.clone() };
         let kernel = rope::kernel(&device.symbols, &params).unwrap();
-        on_every_gpu(|gpu| {
+        on_every_target(|target| {
             let mut device = device.clone();
-            device.run(gpu, &kernel, &[&output]);
+            device.run(target, &kernel, &[&output]);
             assert_close("rope, direct", &device.get(&output), want[0].as_f32().unwrap(), 1e-6);
         });
     }
@@ -162,9 +162,9 @@ fn positions_outside_of_the_table_use_its_last_row() {
         rope::kernel(&device.symbols, &RopeParams { input, rotation, output: output.clone() }).unwrap();
     let last = &both[both.len() - 4..];
     let want: Vec<f32> = last.iter().chain(last).copied().collect();
-    on_every_gpu(|gpu| {
+    on_every_target(|target| {
         let mut device = device.clone();
-        device.run(gpu, &kernel, &[&output]);
+        device.run(target, &kernel, &[&output]);
         assert_close("clamped rope", &device.get(&output), &want, 1e-6);
     });
 }
@@ -294,9 +294,9 @@ fn attention_preparation() {
         };
         let kernel = attention_prep::kernel(&device.symbols, &params).unwrap();
         assert!(kernel.reads.len() + kernel.writes.len() <= 8);
-        on_every_gpu(|gpu| {
+        on_every_target(|target| {
             let mut device = device.clone();
-            device.run(gpu, &kernel, &[&q_out, &new_k, &new_v]);
+            device.run(target, &kernel, &[&q_out, &new_k, &new_v]);
             let what = format!("prep {tokens}+{past} {heads}/{kv_heads}x{width}");
             assert_close(&format!("{what} q"), &device.get(&q_out), want_q.as_f32().unwrap(), 2e-6);
             assert_close(&format!("{what} k"), &device.get(&k_cache), want[1].as_f32().unwrap(), 2e-6);
