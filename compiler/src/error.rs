@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use miette::Diagnostic;
+use qwenc_codegen_wgsl::cpu::CpuError;
 use qwenc_golden::GoldenError;
 
 use crate::bundle::BundleError;
@@ -95,6 +96,10 @@ pub enum CompileError {
         /// What does not fit.
         cause: LowerError,
     },
+    /// A kernel cannot become WebAssembly.
+    #[error(transparent)]
+    #[diagnostic(code(qwenc::cpu))]
+    Cpu(#[from] CpuError),
     /// The bundle cannot be written.
     #[error(transparent)]
     #[diagnostic(code(qwenc::bundle))]

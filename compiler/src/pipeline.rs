@@ -8,8 +8,8 @@ use qwenc_codegen_wgsl::Symbols;
 use qwenc_golden::GoldenFile;
 use qwenc_ir::Graph;
 use qwenc_runtime::format::{
-    DecoderFacts, FORMAT_VERSION, Manifest, ModelFacts, QuantizationFacts, Requirements, VisionFacts, memory,
-    validate,
+    CPU_KERNELS_FILE, DecoderFacts, FORMAT_VERSION, Manifest, ModelFacts, QuantizationFacts, Requirements,
+    VisionFacts, memory, validate,
 };
 
 use qwenc_runtime::bundle::sha256_hex;
@@ -53,6 +53,8 @@ pub struct CompileOptions {
     pub golden: Option<PathBuf>,
     /// A bundle that can talk carries a page and the browser's runtime, when this program has them.
     pub page: bool,
+    /// The bundle carries its kernels as WebAssembly too, for browsers without WebGPU.
+    pub cpu: bool,
     /// How matrices of floats are stored.
     pub weights: WeightRecipe,
     /// Plan only: everything but the weights' bytes, which need not be there.
@@ -73,6 +75,7 @@ impl Default for CompileOptions {
             sizes: DecoderSizes { max_context: 4096, prefill_chunk: 512 },
             golden: None,
             page: false,
+            cpu: false,
             weights: WeightRecipe::default(),
             omit_weights: false,
             max_image_patches: DEFAULT_IMAGE_PATCHES,
@@ -273,6 +276,9 @@ fn emit(
         }
         for (path, bytes) in page {
             writer.write(path, bytes)?;
+        }
+        if options.cpu {
+            writer.write(CPU_KERNELS_FILE, &bundle::cpu::kernels(&assembled)?)?;
         }
         Ok(writer.finish(&assembled.schedule, manifest(loaded, &assembled, &weights, options))?)
     })?;

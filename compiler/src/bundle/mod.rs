@@ -1,5 +1,6 @@
 //! Writing bundles: shards, shaders, schedule, manifest. The same input gives the same bytes.
 
+pub mod cpu;
 mod shards;
 pub mod web;
 mod write;

@@ -46,6 +46,9 @@ pub(super) struct CompileArgs {
     /// Leave out the page and the browser's runtime
     #[arg(long)]
     no_web: bool,
+    /// Leave out the kernels for browsers without WebGPU
+    #[arg(long)]
+    no_cpu: bool,
     /// Also write intermediate forms to <OUTPUT>.emit/
     #[arg(long, value_delimiter = ',')]
     emit: Vec<Emit>,
@@ -87,7 +90,12 @@ impl Observer for Watch {
 pub(super) fn execute(args: &CompileArgs) -> miette::Result<ExitCode> {
     let start = Instant::now();
     let mut watch = Watch { progress: TerminalProgress::new(), emitter: Emitter::new(&args.emit) };
-    let options = CompileOptions { golden: args.golden.clone(), page: !args.no_web, ..args.model.options() };
+    let options = CompileOptions {
+        golden: args.golden.clone(),
+        page: !args.no_web,
+        cpu: !args.no_cpu,
+        ..args.model.options()
+    };
     let result = compile(&args.model.input, &args.output, &options, &mut watch);
     watch.progress.finish();
     let compiled = result?;

@@ -118,6 +118,7 @@ impl ModelArgs {
             },
             golden: None,
             page: false,
+            cpu: false,
             weights: WeightRecipe { default: self.quant, keep: self.keep.clone() },
             omit_weights: self.weights == Weights::None,
             max_image_patches: self.max_image_patches,

@@ -35,6 +35,8 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// The schedule's path in a bundle.
 pub const SCHEDULE_FILE: &str = "schedule.json";
+/// The kernels as WebAssembly, for browsers without WebGPU; not every bundle has it.
+pub const CPU_KERNELS_FILE: &str = "cpu/kernels.wasm";
 /// Most symbols a bundle can have: what the step uniform holds.
 pub const MAX_SYMBOLS: usize = 16;
 /// Bytes of the step uniform: `array<vec4<u32>, 4>`.
