@@ -13,6 +13,9 @@ mod suites;
 mod tally;
 mod test;
 mod tint;
+mod wasm_std;
+mod wasm_tests;
+mod web;
 mod web_tests;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +34,8 @@ Usage: cargo xtask <command>
   test           formatting, clippy, documentation, all tests on both drivers, and Tint; stops at the first failure
   tint [PATH]... hold WGSL files or folders against Tint, Chromium's shader compiler; without a path, the shaders of the
                  tiny models and of the folder that QWENC_DUMP_WGSL names
+  web [--test]   build the runtime for browsers into runtime/web/dist, and say how large it is; with --test, also run it
+                 under node (Dawn) on SwiftShader, and compare its tokens with those of the native runtime
   fuzz TARGET [SECONDS]
                  run a fuzz target (protobuf, import, ir_text, bundle, tokenizer, compile, or all) for a minute or longer; needs
                  cargo-fuzz
@@ -58,6 +63,8 @@ fn dispatch(arguments: &[String]) -> Outcome {
         ["test"] => test::run(),
         ["fuzz", target] => fuzz::run(target, None),
         ["fuzz", target, seconds] => fuzz::run(target, Some(seconds)),
+        ["web"] => web::run(),
+        ["web", "--test"] => wasm_tests::run(),
         ["capture"] => capture::run(None),
         ["capture", "--bin", path] => capture::run(Some(Path::new(path))),
         ["tint", paths @ ..] if !paths.iter().any(|path| path.starts_with('-')) => {

@@ -72,7 +72,7 @@ pub(crate) fn run() -> Outcome {
         Need::Node,
         Need::Npm,
     ])?;
-    npm_packages()?;
+    npm_packages("xtask/tint")?;
     println!("set-up is complete");
     Ok(())
 }
@@ -87,7 +87,7 @@ pub(crate) fn run_for_replay() -> Outcome {
 pub(crate) fn run_for_tint() -> Outcome {
     heading("set-up");
     meet(&[Need::Node, Need::Npm])?;
-    npm_packages()
+    npm_packages("xtask/tint")
 }
 
 /// Installs what is missing; fails with advice for whatever is missing afterwards.
@@ -195,9 +195,16 @@ fn rust_components() -> Outcome {
     run_command(program("rustup").args(["component", "add"]).args(&missing))
 }
 
-/// `npm ci` in `xtask/tint`, unless what is installed there already is what the lock file says.
-fn npm_packages() -> Outcome {
-    let folder = root().join("xtask/tint");
+/// Only what `cargo xtask web` needs.
+pub(crate) fn run_for_web() -> Outcome {
+    heading("set-up");
+    meet(&[Need::Node, Need::Npm])?;
+    npm_packages("xtask/bindgen")
+}
+
+/// `npm ci` in a folder, unless what is installed there already is what the lock file says.
+fn npm_packages(folder: &str) -> Outcome {
+    let folder = root().join(folder);
     if installed_from(&folder) {
         return Ok(());
     }

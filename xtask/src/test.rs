@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::drivers::{Driver, expose};
 use crate::process::{Failure, Outcome, cargo, fresh_scratch, heading, run as run_command};
 use crate::tally::Tally;
-use crate::{setup, suites, tint, web_tests};
+use crate::{setup, suites, tint, wasm_tests, web_tests};
 
 /// Names and durations of the stages that passed.
 #[derive(Default)]
@@ -41,6 +41,7 @@ pub(crate) fn run() -> Outcome {
     let dump = fresh_scratch("wgsl")?;
     let tally = stages.stage("tests", || tests(&drivers, &dump))?;
     stages.stage("Tint", || tint::check(std::slice::from_ref(&dump)))?;
+    stages.stage("WebAssembly", wasm_tests::run)?;
 
     heading("all stages passed");
     for (name, time) in &stages.passed {

@@ -84,6 +84,7 @@ impl AnswerArgs {
             max_new_tokens: self.max_new_tokens.or(files.generation.max_new_tokens),
             stop: StopRules { tokens: files.stop_tokens(), strings: self.stop.clone() },
             sampling,
+            ..GenerateOptions::default()
         })
     }
 }

@@ -152,6 +152,7 @@ impl Runner<'_> {
             max_new_tokens: Some(longest + SLACK_TOKENS),
             stop: StopRules { tokens: files.stop_tokens(), strings: Vec::new() },
             sampling: SamplingParams::greedy(),
+            ..GenerateOptions::default()
         }
     }
 

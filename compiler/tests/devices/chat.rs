@@ -72,9 +72,10 @@ fn generators(files: &BTreeMap<String, Vec<u8>>, gpus: &[Gpu]) -> Vec<Generator<
         .collect()
 }
 
-fn options(generator: &Generator<Gpu>, tokens: usize) -> GenerateOptions {
+fn options(generator: &Generator<Gpu>, tokens: usize, batch: usize) -> GenerateOptions {
     let stop = StopRules { tokens: generator.files().stop_tokens(), strings: Vec::new() };
-    GenerateOptions { max_new_tokens: Some(tokens), stop, sampling: SamplingParams::greedy() }
+    let (max_new_tokens, sampling) = (Some(tokens), SamplingParams::greedy());
+    GenerateOptions { max_new_tokens, stop, sampling, min_batch: batch, max_batch: batch }
 }
 
 fn run(generator: &mut Generator<Gpu>, prompt: &Prompt, options: &GenerateOptions) -> Generation {
@@ -102,12 +103,13 @@ fn image(files: &BTreeMap<String, Vec<u8>>) -> PromptImage {
     PromptImage::new(patches.grid, patches.values)
 }
 
-/// One conversation, on one generator that keeps what it was fed.
+/// One conversation, on one generator that keeps what it was fed, with so many tokens at a time.
 fn talk(
     generator: &mut Generator<Gpu>,
     conversation: &Conversation,
     files: &BTreeMap<String, Vec<u8>>,
     max_new_tokens: usize,
+    batch: usize,
 ) {
     let adapter = generator.session().engine().backend().adapter().name.clone();
     let render = RenderOptions { enable_thinking: Some(conversation.thinking), ..RenderOptions::default() };
@@ -124,7 +126,7 @@ fn talk(
         assert_eq!(prompt.thinking(), conversation.thinking, "{what}");
         assert!(stable < prompt.stable() && prompt.stable() <= prompt.len(), "{what}");
 
-        let options = options(generator, max_new_tokens);
+        let options = options(generator, max_new_tokens, batch);
         let generation = run(generator, &prompt, &options);
         assert_eq!(generation.tokens, turn.tokens, "{what}");
         assert_eq!(generation.finish_reason.name(), turn.finish_reason, "{what}");
@@ -148,10 +150,14 @@ fn answers_are_transformers_and_turns_compute_only_what_is_new() {
                 golden.conversations.iter().filter(|c| c.template == template).collect();
             let mut generator = Generator::new(session, chat_files(files)).unwrap();
             for conversation in &conversations {
-                talk(&mut generator, conversation, files, golden.max_new_tokens);
+                talk(&mut generator, conversation, files, golden.max_new_tokens, 1);
             }
             // The conversations before left nothing that changes this one.
-            talk(&mut generator, conversations[0], files, golden.max_new_tokens);
+            talk(&mut generator, conversations[0], files, golden.max_new_tokens, 1);
+            for batch in [3, 16] {
+                generator.reset().unwrap();
+                talk(&mut generator, conversations[0], files, golden.max_new_tokens, batch);
+            }
             session = generator.into_session();
         }
         let conversation = golden.conversations.iter().find(|c| c.turns.len() == 3).unwrap();
@@ -191,35 +197,38 @@ fn answers_end_where_they_should() {
     let render = RenderOptions { enable_thinking: Some(false), ..RenderOptions::default() };
     let prompt = generator.files().prompt(&[Message::user("Hello", 0)], &[], &render, None).unwrap();
 
-    let mut rules = options(generator, 12);
-    rules.stop.strings = vec!["nowhere".into(), " 01".into()];
-    let stopped = run(generator, &prompt, &rules);
-    assert_eq!(stopped.finish_reason, FinishReason::Stop);
-    assert_eq!(stopped.text, turn.raw_text.split(" 01").next().unwrap());
+    // With several tokens at a time the session has been fed more than the answer has.
+    for batch in [1, 2, 5] {
+        let mut rules = options(generator, 12, batch);
+        rules.stop.strings = vec!["nowhere".into(), " 01".into()];
+        let stopped = run(generator, &prompt, &rules);
+        assert_eq!(stopped.finish_reason, FinishReason::Stop);
+        assert_eq!(stopped.text, turn.raw_text.split(" 01").next().unwrap());
 
-    let mut rules = options(generator, 12);
-    rules.stop.tokens.insert(turn.tokens[3]);
-    let stopped = run(generator, &prompt, &rules);
-    let first = turn.tokens.iter().position(|id| *id == turn.tokens[3]).unwrap();
-    assert_eq!(
-        (stopped.tokens.as_slice(), stopped.finish_reason),
-        (&turn.tokens[..first], FinishReason::Stop)
-    );
+        let mut rules = options(generator, 12, batch);
+        rules.stop.tokens.insert(turn.tokens[3]);
+        let stopped = run(generator, &prompt, &rules);
+        let first = turn.tokens.iter().position(|id| *id == turn.tokens[3]).unwrap();
+        assert_eq!(
+            (stopped.tokens.as_slice(), stopped.finish_reason),
+            (&turn.tokens[..first], FinishReason::Stop)
+        );
 
-    // Whoever listens wants no more; the next answer is not the worse for it.
-    let mut seen = 0;
-    let options = options(generator, 12);
-    let cancelled = generator
-        .generate(&prompt, &options, &mut |event| {
-            seen += usize::from(matches!(event, Event::Token(_)));
-            if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
-        .unwrap();
-    assert_eq!(cancelled.finish_reason, FinishReason::Cancelled);
-    assert_eq!(cancelled.tokens, turn.tokens[..3]);
-    let again = run(generator, &prompt, &options);
-    assert_eq!(again.tokens, turn.tokens);
-    assert_eq!(again.usage.reused_tokens, prompt.stable());
+        // Whoever listens wants no more; the next answer is not the worse for it.
+        let mut seen = 0;
+        let options = options(generator, 12, batch);
+        let cancelled = generator
+            .generate(&prompt, &options, &mut |event| {
+                seen += usize::from(matches!(event, Event::Token(_)));
+                if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+            .unwrap();
+        assert_eq!(cancelled.finish_reason, FinishReason::Cancelled);
+        assert_eq!(cancelled.tokens, turn.tokens[..3]);
+        let again = run(generator, &prompt, &options);
+        assert_eq!(again.tokens, turn.tokens);
+        assert_eq!(again.usage.reused_tokens, prompt.stable());
+    }
 }
 
 #[test]
@@ -229,10 +238,14 @@ fn a_full_context_ends_an_answer_and_a_longer_prompt_is_refused() {
     let generator = &mut generators(&files, &gpus[..1]).remove(0);
     // Stop rules of nothing: the context alone ends it.
     let prompt = generator.files().raw_prompt("<|im_start|>user", &[], None).unwrap();
-    let generation = run(generator, &prompt, &GenerateOptions::default());
-    assert_eq!(generation.finish_reason, FinishReason::Length);
+    let one = run(generator, &prompt, &GenerateOptions::default());
+    assert_eq!(one.finish_reason, FinishReason::Length);
     // The last token is chosen, and has no place any more.
-    assert_eq!(generation.tokens.len(), 48 - prompt.len() + 1);
+    assert_eq!(one.tokens.len(), 48 - prompt.len() + 1);
+    let several = GenerateOptions { min_batch: 7, max_batch: 7, ..GenerateOptions::default() };
+    let several = run(generator, &prompt, &several);
+    assert_eq!((several.tokens, several.finish_reason), (one.tokens, FinishReason::Length));
+    assert_eq!(several.usage.batches, one.usage.batches.div_ceil(7));
 
     // A prompt that goes on where the last one ended.
     let none = GenerateOptions { max_new_tokens: Some(0), ..GenerateOptions::default() };

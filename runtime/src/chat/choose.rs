@@ -38,13 +38,19 @@ impl Chooser {
         }
     }
 
-    /// The token that follows what the session was fed.
+    /// The tokens that follow what the session was fed: up to `count`, at least one. The session is fed each but the last.
     pub(super) async fn next<B: Backend>(
         &mut self,
         session: &mut Session<B>,
         params: &SamplingParams,
-    ) -> Result<u32, ChatError> {
-        let Self::Cpu { counts, draws } = self else { return Ok(session.sample_async(params).await?) };
+        count: usize,
+    ) -> Result<Vec<u32>, ChatError> {
+        let Self::Cpu { counts, draws } = self else {
+            return Ok(match count {
+                0 | 1 => vec![session.sample_async(params).await?],
+                _ => session.sample_batch_async(params, count).await?,
+            });
+        };
         params.check().map_err(SessionError::from)?;
         let rows = u32::try_from(session.last_chunk().len()).unwrap_or(u32::MAX);
         let logits = session.logits_async(rows.saturating_sub(1)).await?;
@@ -53,7 +59,7 @@ impl Chooser {
         if let Some(count) = usize::try_from(token).ok().and_then(|token| counts.get_mut(token)) {
             *count = (*count & IN_PROMPT) | (*count & !IN_PROMPT).saturating_add(1);
         }
-        Ok(token)
+        Ok(vec![token])
     }
 
     /// Feeds the token that was chosen last.

@@ -3,12 +3,13 @@
 use std::ops::{ControlFlow, Range};
 
 use super::choose::Chooser;
+use super::pace::Pace;
 use super::prefix::{Fed, Start, token_key};
 use super::stop::StopStrings;
 use super::{ChatError, ChatFiles, Message, Piece, PieceKind, Prompt, Splitter, StopRules, clock};
 use crate::engine::Backend;
 use crate::sampling::SamplingParams;
-use crate::session::{Picture, Session};
+use crate::session::{Picture, Session, SessionError};
 use crate::tokenizer::Detokenizer;
 
 /// How to generate one answer.
@@ -20,6 +21,10 @@ pub struct GenerateOptions {
     pub stop: StopRules,
     /// How tokens are chosen.
     pub sampling: SamplingParams,
+    /// Fewest tokens that are decoded before the first of them is looked at; 0 counts as 1.
+    pub min_batch: usize,
+    /// Most of them. Between the two the time decides that it takes to bring them back. The tokens are the same.
+    pub max_batch: usize,
 }
 
 /// What happens while an answer is generated.
@@ -70,6 +75,8 @@ pub struct Usage {
     pub reused_tokens: usize,
     /// Tokens of the answer, without the one that ended it.
     pub generated_tokens: usize,
+    /// How often tokens came back from the GPU.
+    pub batches: usize,
     /// Seconds from the start to the first token.
     pub first_token_seconds: f64,
     /// Seconds from the start to the end.
@@ -198,33 +205,51 @@ impl<B: Backend> Generator<B> {
         let mut tokens = Vec::new();
         let mut first = None;
         let limit = options.max_new_tokens.unwrap_or(usize::MAX);
-        let finish_reason = loop {
+        let mut pace = Pace::new(options.min_batch, options.max_batch);
+        let mut batches = 0;
+        // A token that was chosen, and not fed yet.
+        let mut open: Option<u32> = None;
+        let finish_reason = 'answer: loop {
             if flow.is_break() {
                 break FinishReason::Cancelled;
             }
             if tokens.len() >= limit {
                 break FinishReason::Length;
             }
-            let id = chooser.next(&mut self.session, &options.sampling).await?;
-            first.get_or_insert_with(clock::seconds);
-            if options.stop.tokens.contains(&id) {
-                break FinishReason::Stop;
+            if let Some(id) = open.take() {
+                self.feed_token(id, &chooser, &mut fed)?;
             }
-            tokens.push(id);
-            flow = on_event(Event::Token(id));
-            let stopped = writer.token(&self.files, id, &mut |piece| {
-                if on_event(Event::Piece(piece)).is_break() {
-                    flow = ControlFlow::Break(());
+            // All tokens of a batch but the last are fed.
+            let count = pace.count().min(limit - tokens.len()).min(room - fed.keys.len() + 1);
+            let began = clock::seconds();
+            let chosen = chooser.next(&mut self.session, &options.sampling, count).await?;
+            pace.took(chosen.len(), clock::seconds() - began);
+            batches += 1;
+            first.get_or_insert_with(clock::seconds);
+            // What was fed is remembered, also what the answer turns out not to have: keys are what the states hold.
+            let (last, before) = chosen.split_last().ok_or(SessionError::NoToken)?;
+            fed.keys.extend(before.iter().map(|id| token_key(i32::try_from(*id).unwrap_or(i32::MAX))));
+            open = Some(*last);
+            for id in chosen {
+                if flow.is_break() {
+                    break 'answer FinishReason::Cancelled;
                 }
-            });
-            if stopped {
-                break FinishReason::Stop;
+                if options.stop.tokens.contains(&id) {
+                    break 'answer FinishReason::Stop;
+                }
+                tokens.push(id);
+                flow = on_event(Event::Token(id));
+                let stopped = writer.token(&self.files, id, &mut |piece| {
+                    if on_event(Event::Piece(piece)).is_break() {
+                        flow = ControlFlow::Break(());
+                    }
+                });
+                if stopped {
+                    break 'answer FinishReason::Stop;
+                }
             }
             if tokens.len() >= limit || fed.keys.len() >= room {
                 break FinishReason::Length;
-            }
-            if flow.is_continue() {
-                self.feed_token(id, &chooser, &mut fed)?;
             }
         };
         writer.finish(&mut |piece| {
@@ -236,6 +261,7 @@ impl<B: Backend> Generator<B> {
             prompt_tokens: prompt.len(),
             reused_tokens: reused,
             generated_tokens: tokens.len(),
+            batches,
             first_token_seconds: first.unwrap_or(ended) - started,
             seconds: ended - started,
         };

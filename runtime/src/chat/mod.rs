@@ -13,6 +13,7 @@ mod json;
 mod message;
 #[cfg(feature = "native")]
 mod native;
+mod pace;
 mod prefix;
 mod prompt;
 mod python;

@@ -79,6 +79,9 @@ pub trait Recorder<B: Backend + ?Sized> {
     fn dispatch(&mut self, pipeline: &B::Pipeline, bind_group: &B::BindGroup, workgroups: [u32; 3]);
     /// Copies bytes from one buffer to another one.
     fn copy(&mut self, src: &B::Buffer, src_offset: u64, dst: &B::Buffer, dst_offset: u64, bytes: u64);
+    /// Time stamps number `2 * index` and the one after it go around what is recorded next, where the back end has been made
+    /// to take them.
+    fn time_next(&mut self, _index: u32) {}
     /// Sets bytes to zero.
     fn clear(&mut self, buffer: &B::Buffer, offset: u64, bytes: u64);
 }

@@ -39,6 +39,19 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// [`EngineError::Symbols`] and [`EngineError::SymbolValue`] for symbols that do not fit, before anything is submitted.
     pub fn replay(&mut self, entry: &str, symbols: &[(&str, u32)]) -> Result<(), EngineError> {
+        self.replay_with(entry, symbols, false)
+    }
+
+    /// [`Engine::replay`] with every dispatch between two time stamps of its own ([`Recorder::time_next`]): the first
+    /// dispatch of the entry point has number 0.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn replay_timed(&mut self, entry: &str, symbols: &[(&str, u32)]) -> Result<(), EngineError> {
+        self.replay_with(entry, symbols, true)
+    }
+
+    fn replay_with(&mut self, entry: &str, symbols: &[(&str, u32)], timed: bool) -> Result<(), EngineError> {
         self.check_symbols(entry, symbols)?;
         let value = |name: &str| symbols.iter().find(|(s, _)| *s == name).map(|(_, v)| i64::from(*v));
         for constraint in &self.entry(entry)?.constraints {
@@ -61,7 +74,11 @@ impl<B: Backend> Engine<B> {
         self.write_step(symbols)?;
         self.backend
             .submit(entry, |recorder| {
+                let mut dispatches = 0..;
                 for command in &ready {
+                    if let (true, Ready::Dispatch { .. }) = (timed, command) {
+                        recorder.time_next(dispatches.next().unwrap_or_default());
+                    }
                     self.record(recorder, command);
                 }
             })
@@ -202,6 +219,36 @@ impl<B: Backend> Engine<B> {
                 .map_err(|e| EngineError::gpu(what.clone())(e.into()))?;
         }
         self.backend.read(&self.staging, bytes).await.map_err(|e| EngineError::gpu(what)(e.into()))
+    }
+
+    /// Keeps the first 4 bytes of an output for [`Engine::read_kept_async`], as word `place`. Does not wait for the GPU.
+    ///
+    /// # Errors
+    /// [`EngineError::Gpu`]; [`EngineError::Shape`] when there are no words for so many.
+    pub fn keep_word(&self, entry: &str, name: &str, place: usize) -> Result<(), EngineError> {
+        let slot = self.output(entry, name)?;
+        let offset = u64::try_from(place).ok().and_then(|place| place.checked_mul(4));
+        let offset = offset.filter(|offset| *offset <= self.staging_bytes.saturating_sub(4));
+        let offset = offset.ok_or_else(|| EngineError::Shape {
+            entry: entry.to_owned(),
+            name: name.to_owned(),
+            source: ExprError::Overflow,
+        })?;
+        let Some(buffer) = self.buffers.get(super::index(slot.buffer.0)) else { return Ok(()) };
+        self.backend
+            .submit("keeping a word", |recorder| recorder.copy(buffer, 0, &self.staging, offset, 4))
+            .map_err(|e| EngineError::gpu(format!("keeping output `{name}`"))(e.into()))
+    }
+
+    /// Waits, and brings back the first `count` words that were kept since outputs were last read.
+    ///
+    /// # Errors
+    /// [`EngineError::Gpu`].
+    pub async fn read_kept_async(&self, count: usize) -> Result<Vec<u32>, EngineError> {
+        let bytes = u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(4);
+        let read = self.backend.read(&self.staging, bytes).await;
+        let bytes = read.map_err(|e| EngineError::gpu("reading what was kept")(e.into()))?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 
     /// [`Engine::read_output_async`] for an output of type f32.

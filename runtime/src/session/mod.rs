@@ -103,6 +103,12 @@ impl<B: Backend> Session<B> {
         &self.engine
     }
 
+    /// The engine, for replaying what a session does not. [`Session::new`] makes a session of it again.
+    #[must_use]
+    pub fn into_engine(self) -> Engine<B> {
+        self.engine
+    }
+
     /// What the bundle says of the decoder.
     #[must_use]
     pub fn facts(&self) -> &DecoderFacts {

@@ -21,6 +21,14 @@ impl<B: Backend> Session<B> {
         pollster::block_on(self.sample_async(params))
     }
 
+    /// [`Session::sample_batch_async`], waiting on this thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn sample_batch(&mut self, params: &SamplingParams, count: usize) -> Result<Vec<u32>, SessionError> {
+        pollster::block_on(self.sample_batch_async(params, count))
+    }
+
     /// [`Session::feed_async`], waiting on this thread.
     ///
     /// # Errors

@@ -49,6 +49,34 @@ impl<B: Backend> Session<B> {
         if token >= self.facts.vocab_size { Err(SessionError::NoToken) } else { Ok(token) }
     }
 
+    /// Chooses `count` tokens one after the other (at least one), and feeds each of them but the last, at text positions. They
+    /// come back together, 4 bytes each: what [`Session::sample_async`] and [`Session::decode_sampled`] in turn would give.
+    ///
+    /// # Errors
+    /// As these two; [`SessionError::ContextOverflow`] before anything is done.
+    pub async fn sample_batch_async(
+        &mut self,
+        params: &SamplingParams,
+        count: usize,
+    ) -> Result<Vec<u32>, SessionError> {
+        let fed = count.saturating_sub(1);
+        if fed > 0 {
+            self.check_call(&vec![0; fed], Positions::Text)?;
+        }
+        for place in 0..=fed {
+            if place > 0 {
+                self.decode_sampled(Positions::Text)?;
+            }
+            self.sample_on_gpu(params)?;
+            self.engine.keep_word(SAMPLE, TOKEN, place)?;
+        }
+        let tokens = self.engine.read_kept_async(fed + 1).await?;
+        match tokens.iter().all(|token| *token < self.facts.vocab_size) {
+            true => Ok(tokens),
+            false => Err(SessionError::NoToken),
+        }
+    }
+
     /// [`Session::sample_async`] without waiting for the token, which [`Session::decode_sampled`] takes where it is.
     ///
     /// # Errors

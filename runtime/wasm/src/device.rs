@@ -239,6 +239,12 @@ impl Recorder<Device> for AnyRecorder {
         }
     }
 
+    fn time_next(&mut self, index: u32) {
+        if let Self::Gpu(commands) = self {
+            commands.time_next(index);
+        }
+    }
+
     fn clear(&mut self, buffer: &Buffer, offset: u64, bytes: u64) {
         match (self, buffer) {
             (Self::Gpu(commands), Buffer::Gpu(buffer)) => commands.clear(buffer, offset, bytes),

@@ -11,6 +11,7 @@ mod loader;
 mod model;
 mod object;
 mod options;
+mod profile;
 mod report;
 mod webgpu;
 

@@ -11,6 +11,7 @@ use qwenc_runtime::chat::{Clock, FinishReason, Generator, Prompt, PromptImage};
 use qwenc_runtime::engine::Backend;
 use qwenc_runtime::format::{Command, Manifest};
 use qwenc_runtime::image::{Preprocessor, Rgb};
+use qwenc_runtime::session::Session;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
@@ -18,6 +19,7 @@ use crate::device::Device;
 use crate::error::{Code, Failure};
 use crate::object::{get, number, set};
 use crate::options::{Options, messages};
+use crate::profile::profile;
 use crate::report;
 
 /// The golden run in a bundle.
@@ -182,10 +184,10 @@ impl Model {
             let entry = |name: &str| engine.schedule().entries.get(name);
             let commands = [entry("decode"), entry("sample")].into_iter().flatten().flat_map(|e| &e.commands);
             let dispatches = commands.filter(|command| matches!(command, Command::Dispatch(_))).count();
-            let can_profile = engine.backend().gpu().is_some_and(|gpu| gpu.has_feature("timestamp-query"));
             set(&info, "device", &engine.backend().name().into());
             set(&info, "dispatchesPerToken", &dispatches.into());
             set(&info, "pipelines", &engine.schedule().pipelines.len().into());
+            let can_profile = engine.backend().gpu().is_some_and(|gpu| gpu.has_feature("timestamp-query"));
             set(&info, "canProfile", &can_profile.into());
             Ok(info)
         });
@@ -299,6 +301,23 @@ impl Model {
             };
             let outcome = test.await;
             (Generator::resume(session, files), outcome)
+        })
+    }
+
+    /// Times every dispatch of one decoded token.
+    pub fn profile(&self, steps: u32) -> Promise {
+        let inner = self.inner.clone();
+        future_to_promise(async move {
+            let (session, files) = inner.take()?.into_parts();
+            let mut engine = session.into_engine();
+            let outcome = profile(&mut engine, steps).await;
+            // It fails only when the device does; then there is nothing to give back.
+            let session = Session::new(engine).map_err(Failure::from)?;
+            inner.give_back(Generator::resume(session, files));
+            if inner.closed.get() {
+                return Err(closed().into());
+            }
+            Ok(outcome?.into())
         })
     }
 }

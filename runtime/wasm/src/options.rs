@@ -6,6 +6,9 @@ use serde::Deserialize;
 
 use crate::error::Failure;
 
+/// Most tokens of a batch: text comes in spurts, and an abort takes effect between batches.
+const MAX_BATCH: usize = 16;
+
 /// `GenerateOptions` of `wasm.d.ts`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -27,6 +30,7 @@ pub(crate) struct Options {
     tools: Option<Vec<Json>>,
     template_variables: Option<Json>,
     pub(crate) raw: Option<String>,
+    min_batch: Option<usize>,
     max_batch: Option<usize>,
 }
 
@@ -71,7 +75,8 @@ impl Options {
             max_new_tokens: self.max_new_tokens.or(files.generation.max_new_tokens),
             stop: StopRules { tokens, strings: self.stop.clone() },
             sampling,
-            ..GenerateOptions::default()
+            min_batch: self.min_batch.unwrap_or(1).min(MAX_BATCH),
+            max_batch: self.max_batch.unwrap_or(MAX_BATCH).min(MAX_BATCH),
         })
     }
 }

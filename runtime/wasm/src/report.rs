@@ -84,6 +84,7 @@ pub(crate) fn generation(generation: &Generation, seed: u64) -> Object {
         ("generatedTokens", usage.generated_tokens.into()),
         ("firstTokenSeconds", usage.first_token_seconds.into()),
         ("seconds", usage.seconds.into()),
+        ("batches", usage.batches.into()),
         ("tokensPerSecond", usage.tokens_per_second().into()),
     ]);
     object([

@@ -156,8 +156,13 @@ export interface GenerateOptions {
   templateVariables?: Record<string, unknown>;
   /** The prompt as the model reads it, special tokens and all, in place of the messages (which are `[]` then). */
   raw?: string;
-  /** Most tokens decoded per submission, 1 to 16; 16 by default. */
+  /**
+   * Most tokens decoded before the first of them is looked at, 1 to 16; 16 by default. Fewer are, where bringing them back
+   * takes little time.
+   */
   maxBatch?: number;
+  /** Fewest of them; 1 by default. */
+  minBatch?: number;
 }
 
 export type GenerateEvent =
@@ -188,7 +193,7 @@ export interface GenerateResult {
     seconds: number;
     /** After the first token; 0 when there are fewer than two. */
     tokensPerSecond: number;
-    /** Submissions that tokens came back from. */
+    /** How often tokens came back from the device. */
     batches: number;
   };
 }
@@ -227,7 +232,7 @@ export class Model {
     /** Dispatches of one decoded token, sampling included. */
     dispatchesPerToken: number;
     pipelines: number;
-    /** `Model.profile` works: the device has `timestamp-query`. */
+    /** `profile` works: the device has `timestamp-query`. */
     canProfile: boolean;
   };
   /**

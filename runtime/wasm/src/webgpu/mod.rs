@@ -3,9 +3,10 @@
 mod commands;
 mod errors;
 mod sys;
+mod timer;
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 
@@ -21,6 +22,7 @@ use crate::object::{array, get, number, object, size, words};
 pub(crate) use commands::Commands;
 use errors::Errors;
 use sys::{GpuBuffer, GpuDevice, GpuQueue};
+use timer::Timer;
 
 /// `GPUBufferUsage`.
 mod usage {
@@ -28,8 +30,8 @@ mod usage {
     pub(super) const COPY_SRC: u32 = 0x4;
     pub(super) const COPY_DST: u32 = 0x8;
     pub(super) const UNIFORM: u32 = 0x40;
-    pub(super) const STORAGE: u32 = 0x80;
     pub(super) const QUERY_RESOLVE: u32 = 0x200;
+    pub(super) const STORAGE: u32 = 0x80;
 }
 /// `GPUMapMode.READ`.
 const MAP_READ: u32 = 1;
@@ -45,6 +47,7 @@ pub(crate) struct WebGpu {
     compiled: Rc<Cell<usize>>,
     on_compiled: Closure<dyn FnMut(JsValue)>,
     subgroups: bool,
+    timer: RefCell<Option<Rc<Timer>>>,
 }
 
 /// A `GPUBuffer`; its memory is given back when it goes.
@@ -76,7 +79,7 @@ impl WebGpu {
         let compiled = Rc::new(Cell::new(0));
         let count = compiled.clone();
         let on_compiled = Closure::new(move |_| count.set(count.get() + 1));
-        Self { device, queue, errors, compiled, on_compiled, subgroups }
+        Self { device, queue, errors, compiled, on_compiled, subgroups, timer: RefCell::new(None) }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -241,7 +244,9 @@ impl WebGpu {
 
     pub(crate) fn record(&self) -> Result<Commands, DeviceError> {
         self.errors.check()?;
-        self.device.create_command_encoder().map(Commands::new).map_err(|error| self.refused(&error))
+        let timer = self.timer.borrow().clone();
+        let encoder = self.device.create_command_encoder().map_err(|error| self.refused(&error))?;
+        Ok(Commands::new(encoder, timer))
     }
 
     pub(crate) fn submit(&self, commands: Commands) -> Result<(), DeviceError> {

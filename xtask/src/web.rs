@@ -1,0 +1,86 @@
+//! `cargo xtask web`: the runtime as a WebAssembly module with its JavaScript, into `runtime/web/dist/`.
+
+use std::path::Path;
+
+use crate::process::{
+    Failure, Outcome, capture, cargo, fresh_scratch, heading, program, root, run as run_command, scratch,
+};
+use crate::setup;
+use crate::wasm_std;
+
+/// What JavaScript and module may take together under brotli, in bytes.
+const BUDGET: u64 = 150_000;
+/// Files of the result.
+const FILES: [&str; 2] = ["qwenc.js", "qwenc_bg.wasm"];
+/// The folder of the tool that writes the JavaScript, and of wasm-opt.
+const TOOLS: &str = "xtask/bindgen";
+/// What the module may use beyond the first version of WebAssembly: all browsers with WebGPU have it.
+const FEATURES: [&str; 7] = [
+    "--enable-bulk-memory",
+    "--enable-bulk-memory-opt",
+    "--enable-sign-ext",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-reference-types",
+    "--enable-multivalue",
+];
+
+/// Builds, makes it small, and says how large it is.
+pub(crate) fn run() -> Outcome {
+    setup::run_for_web()?;
+    heading("the module");
+    let target = scratch("web");
+    let mut build = cargo();
+    wasm_std::prepare(&mut build)?;
+    build.args(["build", "--package", "qwenc-wasm", "--profile", "web", "--locked"]);
+    run_command(build.args(["--target", wasm_std::TARGET]).arg("--target-dir").arg(&target))?;
+    let module = target.join(wasm_std::TARGET).join("web/qwenc_wasm.wasm");
+
+    heading("its JavaScript");
+    let tools = root().join(TOOLS);
+    let mut tool = cargo();
+    tool.args(["run", "--quiet", "--locked", "--manifest-path"]).arg(tools.join("Cargo.toml"));
+    let made = fresh_scratch("web-made")?;
+    tool.arg("--target-dir").arg(scratch("bindgen")).arg("--").arg(&module).arg(&made).arg("qwenc");
+    run_command(&mut tool)?;
+
+    heading("sizes");
+    let mut optimise = program(tools.join("node_modules/.bin/wasm-opt"));
+    optimise.args(["-Oz", "--converge", "--strip-debug", "--strip-producers", "--strip-target-features"]);
+    optimise.args(FEATURES).arg(made.join("qwenc_bg.wasm")).arg("-o").arg(made.join("small.wasm"));
+    run_command(&mut optimise)?;
+    move_file(&made.join("small.wasm"), &made.join("qwenc_bg.wasm"))?;
+
+    // Whole or not at all: what uses the folder never sees half of it.
+    let dist = root().join("runtime/web/dist");
+    std::fs::create_dir_all(&dist).map_err(|error| Failure::new(format!("{}: {error}", dist.display())))?;
+    for file in FILES {
+        move_file(&made.join(file), &dist.join(file))?;
+    }
+    let total = sizes(&dist)?;
+    println!("together {total} bytes under brotli; the budget is {BUDGET}");
+    if total > BUDGET {
+        println!("warning: {} bytes over the budget", total - BUDGET);
+    }
+    Ok(())
+}
+
+/// Prints every file's size, and gives that of all of them under brotli.
+fn sizes(dist: &Path) -> Outcome<u64> {
+    let script = "const z = require('zlib'); let sum = 0; for (const f of process.argv.slice(1)) { \
+                  const b = require('fs').readFileSync(f); \
+                  const n = z.brotliCompressSync(b, { params: { [z.constants.BROTLI_PARAM_SIZE_HINT]: b.length } }).length; \
+                  sum += n; console.log(require('path').basename(f), b.length, 'bytes,', n, 'under brotli'); } \
+                  console.log(sum);";
+    let files = FILES.map(|file| dist.join(file));
+    let said = capture(program("node").arg("-e").arg(script).args(files))?;
+    let (facts, sum) = said.trim().rsplit_once('\n').unwrap_or(("", &said));
+    println!("{facts}");
+    sum.trim().parse().map_err(|_| Failure::new("node did not say how large the files are"))
+}
+
+fn move_file(from: &Path, to: &Path) -> Outcome {
+    std::fs::rename(from, to)
+        .or_else(|_| std::fs::copy(from, to).map(drop))
+        .map_err(|error| Failure::new(format!("{}: {error}", to.display())))
+}
