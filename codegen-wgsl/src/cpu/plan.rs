@@ -251,6 +251,12 @@ impl Cutter<'_> {
                     self.push(Node::Set(*var, *val));
                     continue;
                 }
+                // All invocations that are still there come to it. naga puts one at every end of an entry point.
+                Stmt::Return => {
+                    self.close();
+                    self.push(Node::Return);
+                    continue;
+                }
                 _ => {}
             }
             if !self.survey.lifts(stmt, after) {
@@ -265,8 +271,12 @@ impl Cutter<'_> {
                     let leaves = |stmt: &Stmt| matches!(stmt, Stmt::Break(label) if self.survey.functions.contains(label));
                     self.torn |= !self.is_shared(*condition) && !has_barrier(stmt) && any(stmt, &leaves);
                     self.decide(*condition);
+                    // No workgroup takes both ways.
+                    let before = self.returned;
                     let accept = self.nodes(accept, after);
+                    let returned = std::mem::replace(&mut self.returned, before);
                     let reject = self.nodes(reject, after);
+                    self.returned |= returned;
                     self.push(Node::If(*condition, accept, reject));
                 }
                 Stmt::Loop { label, body, continuing, break_if } => {
@@ -284,7 +294,6 @@ impl Cutter<'_> {
                 }
                 Stmt::Break(label) => self.push(Node::Break(*label)),
                 Stmt::Continue(label) => self.push(Node::Continue(*label)),
-                Stmt::Return => self.push(Node::Return),
                 // A barrier is where a region ends.
                 _ => {}
             }

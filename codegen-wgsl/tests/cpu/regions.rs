@@ -234,3 +234,28 @@ fn a_return_that_tears_a_workgroup_is_refused() {
     let message = refusal(body);
     assert!(message.contains("single invocations"), "{message}");
 }
+
+#[test]
+fn ways_that_each_have_barriers_and_an_end() {
+    // naga ends both ways of the last `if` with a return of their own.
+    let body = "
+    var<workgroup> line: array<u32, 8>;
+    @compute @workgroup_size(8) fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+        if (wid.x < 2u) {
+            line[lid] = input[lid] + wid.x;
+            workgroupBarrier();
+            if (lid == 5u) { return; }
+            output[wid.x * 8u + lid] = line[7u - lid];
+        } else {
+            line[7u - lid] = input[lid];
+            workgroupBarrier();
+            if (lid == 2u) { return; }
+            output[wid.x * 8u + lid] = 10u * line[lid];
+        }
+    }";
+    let got = run(body, &[0, 1, 2, 3, 4, 5, 6, 7], 24, [3, 1, 1]);
+    let p = crate::POISON;
+    assert_eq!(got[..8], [7, 6, 5, 4, 3, p, 1, 0]);
+    assert_eq!(got[8..16], [8, 7, 6, 5, 4, p, 2, 1]);
+    assert_eq!(got[16..], [70, 60, p, 40, 30, 20, 10, 0]);
+}
