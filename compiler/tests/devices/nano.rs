@@ -1,7 +1,6 @@
 //! nano, the model with trained weights: transformers' answers on both drivers, and what quantization leaves of its accuracy.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 
 use crate::common::verify::{report_with, sessions};
@@ -34,45 +33,29 @@ fn nano_meets_its_goldens_on_both_drivers() {
     }
 }
 
-/// Runs `qwenc eval`, which must hold the floor of every family of tasks.
-fn eval(bundle: &Path, limit: &str, predictions: &Path) {
+/// Held-out cases, one of each of the 30 tasks, answered with weights of four bits, through tokenizer, template, image processor and
+/// kernels. The card has the figures of 3,000: some 25 are wrong in any precision, so that two may be here.
+#[test]
+fn nano_answers_held_out_cases_with_four_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("q4");
+    let compiled = Command::new(env!("CARGO_BIN_EXE_qwenc"))
+        .arg("compile")
+        .arg(root().join("models/nano"))
+        .args(["--quant", "q4", "-o"])
+        .arg(&bundle)
+        .output()
+        .unwrap();
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     let output = Command::new(env!("CARGO_BIN_EXE_qwenc"))
         .arg("eval")
-        .arg(bundle)
-        .args(["--adapter", "llvmpipe", "--limit", limit, "--at-least", "75", "--cases"])
+        .arg(&bundle)
+        .args(["--adapter", "llvmpipe", "--limit", "1", "--json", "--cases"])
         .arg(root().join("models/nano/eval"))
-        .arg("--predictions")
-        .arg(predictions)
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Held-out cases of all 30 tasks, answered through tokenizer, template, image processor and kernels. With so few cases a
-/// family may miss one; the card has the figures of many. Four bits may lose one more answer, not more.
-#[test]
-fn nano_answers_its_held_out_cases_also_with_four_bits() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut predictions = Vec::new();
-    for quant in ["f32", "q4"] {
-        let bundle = dir.path().join(quant);
-        let compiled = Command::new(env!("CARGO_BIN_EXE_qwenc"))
-            .arg("compile")
-            .arg(root().join("models/nano"))
-            .args(["--quant", quant, "-o"])
-            .arg(&bundle)
-            .output()
-            .unwrap();
-        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-        predictions.push(dir.path().join(format!("{quant}.jsonl")));
-        eval(&bundle, "4", &predictions[predictions.len() - 1]);
-    }
-    let compared = Command::new(env!("CARGO_BIN_EXE_qwenc"))
-        .args(["eval", "--compare"])
-        .args(&predictions)
-        .args(["--lose-at-most", "1"])
-        .output()
-        .unwrap();
-    assert!(compared.status.success(), "{}", String::from_utf8_lossy(&compared.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["cases"], 30, "{report:#}");
+    assert!(report["right"].as_u64().unwrap() >= 28, "{report:#}");
 }
