@@ -1,16 +1,17 @@
 // What a package has that the repository has elsewhere, or not at all: types, made of the comments, and the licences.
 
-import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+
+import { tsc } from './check.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 for (const file of ['dist/qwenc.js', 'dist/qwenc_bg.wasm']) {
   if (!existsSync(join(root, file))) throw new Error(`${file} is missing: build it with \`cargo xtask web\``);
 }
 rmSync(join(root, 'types'), { recursive: true, force: true });
-execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.types.json')], { stdio: 'inherit' });
+tsc('-p', 'tsconfig.types.json');
 copyFileSync(join(root, 'src/wasm.d.ts'), join(root, 'types/wasm.d.ts'));
 // Who has no types of WebGPU needs none: the names are declared, and merge with the real ones where there are any.
 const NAMES = ['GPU', 'GPUAdapter', 'GPUAdapterInfo', 'GPUDevice', 'GPUDeviceLostInfo'];

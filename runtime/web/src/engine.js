@@ -1,8 +1,8 @@
 // The WebAssembly engine, from beside this file. A module of its own, so that only who runs it loads it. (Imported plainly: many
 // bundlers put no parts that are loaded later into workers.)
 
-// @ts-ignore: built by `cargo xtask web`; its types are those of ./wasm.d.ts
-import * as built from '../dist/qwenc.js';
+// Built by `cargo xtask web`; its types are those of ./wasm.d.ts.
+import initialise, { Loader } from '../dist/qwenc.js';
 
 import { QwenError } from './errors.js';
 
@@ -25,9 +25,8 @@ export function loadEngine(wasm) {
 
 /** @param {BufferSource | WebAssembly.Module | URL | string} [wasm] @returns {Promise<Engine>} */
 async function load(wasm = new URL('../dist/qwenc_bg.wasm', import.meta.url)) {
-  const { default: init, Loader } = /** @type {typeof import('./wasm.js')} */ (built);
   const module = wasm instanceof URL || typeof wasm === 'string' ? await compile(wasm) : wasm;
-  await init({ module_or_path: module });
+  await initialise({ module_or_path: module });
   return { init: async () => {}, Loader };
 }
 

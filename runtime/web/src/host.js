@@ -65,7 +65,10 @@ export class Host {
       tokenize: queued(async ({ text }) => (await this.ready()).tokenize(text)),
       detokenize: queued(async ({ ids, special }) => (await this.ready()).detokenize(Uint32Array.from(ids), special)),
       selfTest: queued(this.selfTest),
-      profile: queued(async ({ steps }) => (await this.ready()).profile(steps)),
+      profile: queued(async ({ steps }) => {
+        const model = await this.ready();
+        return this.guarded(model, model.profile(steps));
+      }),
       reset: queued(async () => (await this.ready()).reset()),
       forget: queued(async () => this.source?.shelf.forget(this.source.base)),
       // What a driver's crash does, for tests of it.
@@ -211,20 +214,34 @@ export class Host {
     const delivery = new Delivery(emit);
     for (let attempt = 0; ; attempt++) {
       const model = await this.ready();
-      const { lost } = this;
       try {
-        const run = model.generate(text, pixels, JSON.stringify(options), delivery.receiver(), signal);
-        const result = await Promise.race([run, lost]);
+        const result = await this.guarded(model, model.generate(text, pixels, JSON.stringify(options), delivery.receiver(), signal));
         const finishReason = result.finishReason === 'cancelled' ? 'abort' : result.finishReason;
         return { ...result, finishReason, toolCalls: readToolCalls(result.toolCalls, /** @type {any} */ (options.tools)) };
       } catch (error) {
-        if (signal.aborted) throw error;
-        // The engine may notice before the promise of the device does.
-        const gone = this.model !== model || asQwenError(error).code === 'device-lost';
-        if (!gone || attempt >= MAX_RECOVERIES || this.closed) throw error;
-        await Promise.race([lost.catch(() => {}), new Promise((resolve) => setTimeout(resolve, LOST_WAIT))]);
-        this.drop(model, asQwenError(error).message);
+        if (signal.aborted || attempt >= MAX_RECOVERIES || this.closed || asQwenError(error).code !== 'device-lost') throw error;
       }
+    }
+  }
+
+  /**
+   * What runs on the model's device. Whatever fails because the device was lost fails with `device-lost`, and the model is
+   * dropped then: an operation often fails before the browser tells why.
+   * @template T @param {Model} model @param {Promise<T>} running @returns {Promise<T>}
+   */
+  async guarded(model, running) {
+    const { lost } = this;
+    try {
+      return await Promise.race([running, lost]);
+    } catch (error) {
+      const known = asQwenError(error);
+      if (this.model === model && ['device-lost', 'internal', 'out-of-memory'].includes(known.code)) {
+        const wait = known.code === 'device-lost' ? LOST_WAIT : LOST_WAIT / 8;
+        await Promise.race([lost.catch(() => {}), new Promise((resolve) => setTimeout(resolve, wait))]);
+        if (known.code === 'device-lost') this.drop(model, known.message);
+      }
+      if (this.model === model || this.closed || known.code === 'device-lost') throw error;
+      throw new QwenError('device-lost', `the GPU was lost: ${known.message}`, { cause: error });
     }
   }
 
@@ -248,7 +265,7 @@ export class Host {
       throw new QwenError('not-found', 'this bundle carries no golden run', { remedy: 'Compile the model with --golden.' });
     }
     const bytes = await readWhole(golden, { base, shelf, signal });
-    return Promise.race([model.selfTest(bytes), this.lost]);
+    return this.guarded(model, model.selfTest(bytes));
   }
 
   close() {

@@ -99,7 +99,8 @@ export function makeEngine({ delay = 0 } = {}) {
         for (const letter of words) {
           await new Promise((resolve) => setTimeout(resolve, delay));
           if (this.freed) throw fail('closed', 'freed');
-          if (this.device.isLost) throw fail('device-lost', 'lost');
+          // As engines often do: what failed, and not why.
+          if (this.device.isLost) throw fail('internal', 'a buffer was unmapped');
           if (signal.aborted) {
             if (tokens.length === 0) throw fail('aborted', 'stopped');
             break;
