@@ -36,6 +36,7 @@ Usage: cargo xtask <command>
                  tiny models and of the folder that QWENC_DUMP_WGSL names
   web [--test]   build the runtime for browsers into runtime/web/dist, and say how large it is; with --test, also run it
                  under node (Dawn) on SwiftShader, and compare its tokens with those of the native runtime
+  browser        the page and the npm package in Chromium on SwiftShader; needs what `web` builds
   fuzz TARGET [SECONDS]
                  run a fuzz target (protobuf, import, ir_text, bundle, tokenizer, compile, or all) for a minute or longer; needs
                  cargo-fuzz
@@ -61,6 +62,7 @@ fn dispatch(arguments: &[String]) -> Outcome {
         ["setup"] => setup::run(),
         ["demo"] => demo::run(),
         ["test"] => test::run(),
+        ["browser"] => test::run_in_browser(),
         ["fuzz", target] => fuzz::run(target, None),
         ["fuzz", target, seconds] => fuzz::run(target, Some(seconds)),
         ["web"] => web::run(),

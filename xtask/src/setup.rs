@@ -203,14 +203,14 @@ pub(crate) fn run_for_web() -> Outcome {
 }
 
 /// `npm ci` in a folder, unless what is installed there already is what the lock file says.
-fn npm_packages(folder: &str) -> Outcome {
+pub(crate) fn npm_packages(folder: &str) -> Outcome {
     let folder = root().join(folder);
     if installed_from(&folder) {
         return Ok(());
     }
     // No install scripts: the one package here that has any needs them on macOS only.
     let flags = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-    run_command(program("npm").args(flags).current_dir(&folder))?;
+    run_command(program("npm").args(flags).current_dir(folder))?;
     let copied = std::fs::copy(folder.join(LOCK), folder.join(INSTALLED_LOCK));
     copied
         .map(drop)

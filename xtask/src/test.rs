@@ -61,6 +61,12 @@ fn tests(drivers: &[PathBuf], dump: &Path) -> Outcome<Tally> {
     Ok(tally)
 }
 
+/// The tests that need a browser.
+pub(crate) fn run_in_browser() -> Outcome {
+    setup::run()?;
+    web_tests::run_in_browser(&both_drivers()?)
+}
+
 fn both_drivers() -> Outcome<Vec<PathBuf>> {
     let find = |driver: Driver| {
         driver.find().ok_or_else(|| Failure::new(format!("{} is gone since the set-up", driver.name())))

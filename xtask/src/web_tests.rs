@@ -1,13 +1,61 @@
-//! Tests of the web package's JavaScript under node: no browser, no GPU, the engine replaced by a small fake of its face.
+//! Tests of the web package: its JavaScript under node, with the engine replaced by a small fake of its face; and the page and the
+//! package in Chromium, with everything as it is shipped.
 
 use std::path::{Path, PathBuf};
 
-use crate::process::{Failure, Outcome, program, root, run as run_command};
+use crate::drivers::expose;
+use crate::process::{
+    Failure, Outcome, ask, cargo, fresh_scratch, program, root, run as run_command, scratch,
+};
+use crate::setup;
 
-/// Runs every test of `runtime/web/test`.
+/// What `cargo xtask web` builds.
+const ENGINE: [&str; 2] = ["dist/qwenc.js", "dist/qwenc_bg.wasm"];
+/// Names that Chromium goes by.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+/// Types and every test of `runtime/web/test`: no browser, no GPU.
 pub(crate) fn run() -> Outcome {
-    let files = test_files(&root().join("runtime/web/test"))?;
+    let package = root().join("runtime/web");
+    setup::npm_packages("runtime/web")?;
+    run_command(program("node").arg("scripts/check.mjs").current_dir(&package))?;
+    let files = test_files(&package.join("test"))?;
     run_command(program("node").arg("--test").args(files))
+}
+
+/// The tests of `runtime/web/e2e`, in Chromium on SwiftShader: the page in a bundle of the tiny model, held against the native
+/// program on `drivers`; and an app that Vite builds with the packed package. Screenshots go to the folder of scratch `shots`.
+pub(crate) fn run_in_browser(drivers: &[PathBuf]) -> Outcome {
+    let package = root().join("runtime/web");
+    if let Some(missing) = ENGINE.iter().find(|file| !package.join(file).is_file()) {
+        let path = package.join(missing);
+        return Err(Failure::new(format!("{} is missing: run `cargo xtask web` first", path.display())));
+    }
+    let browser = browser()?;
+    setup::npm_packages("runtime/web")?;
+    // With the page in it: the engine is there now.
+    run_command(cargo().args(["build", "--package", "qwenc", "--bin", "qwenc"]))?;
+    let qwenc = scratch("../debug/qwenc");
+    let shots = fresh_scratch("shots")?;
+    let files = test_files(&package.join("e2e"))?;
+    // One file after the other: each keeps the machine's cores busy by itself.
+    let mut command = program("node");
+    command.args(["--test", "--test-concurrency=1"]).args(files);
+    command.env("QWENC_BIN", qwenc).env("QWENC_CHROMIUM", browser).env("QWENC_SHOTS", &shots);
+    command.env("QWENC_ADAPTER", "llvmpipe");
+    run_command(expose(&mut command, drivers))?;
+    println!("screenshots: {}", shots.display());
+    Ok(())
+}
+
+fn browser() -> Outcome<PathBuf> {
+    if let Some(named) = std::env::var_os("QWENC_CHROMIUM") {
+        return Ok(named.into());
+    }
+    let found = BROWSERS.iter().find_map(|name| ask(program("which").arg(name)));
+    found.map(PathBuf::from).ok_or_else(|| {
+        Failure::new("there is no Chromium: install it, or name its program in QWENC_CHROMIUM (cargo xtask setup installs it on Debian)")
+    })
 }
 
 /// The test files of a folder by name: versions of node disagree about what a folder after `--test` means.

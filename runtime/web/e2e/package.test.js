@@ -74,7 +74,8 @@ test('an app that Vite builds loads a bundle and answers', { timeout: 400_000 },
   assert.equal(built.filter((name) => name.endsWith('.wasm')).length, 1, 'the engine is there once');
   await run(program, ['compile', model, '-o', join(app, 'dist/model'), '--no-web', '--max-context', '256', '--prefill-chunk', '32', '--max-image-patches', '0']);
   const server = await startServer(join(app, 'dist'));
-  const browser = await chromium.launch({ executablePath, headless: true, chromiumSandbox: false, args: ['--enable-unsafe-webgpu', '--disable-background-networking'] });
+  const { VK_DRIVER_FILES: _, VK_ICD_FILENAMES: __, ...env } = process.env;
+  const browser = await chromium.launch({ env: /** @type {Record<string, string>} */ (env), executablePath, headless: true, chromiumSandbox: false, args: ['--enable-unsafe-webgpu', '--disable-background-networking'] });
   try {
     const page = await browser.newPage();
     await page.goto(server.url);

@@ -39,8 +39,10 @@ const bundle = join(folder, 'out');
 /** @type {import('playwright-core').Page} */ let page;
 /** @type {string[]} What the console complained about. */ const complaints = [];
 
+// Chromium brings its own driver: those that the native program is shown are not for it.
+const { VK_DRIVER_FILES: _, VK_ICD_FILENAMES: __, ...env } = process.env;
 const launch = (/** @type {string[]} */ args) => chromium.launch({
-  executablePath, headless: true, chromiumSandbox: false, args: ['--disable-background-networking', ...args],
+  env: /** @type {Record<string, string>} */ (env), executablePath, headless: true, chromiumSandbox: false, args: ['--disable-background-networking', ...args],
 });
 
 before(async () => {
