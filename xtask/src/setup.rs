@@ -210,7 +210,7 @@ pub(crate) fn npm_packages(folder: &str) -> Outcome {
     }
     // No install scripts: the one package here that has any needs them on macOS only.
     let flags = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-    run_command(program("npm").args(flags).current_dir(folder))?;
+    run_command(program("npm").args(flags).current_dir(&folder))?;
     let copied = std::fs::copy(folder.join(LOCK), folder.join(INSTALLED_LOCK));
     copied
         .map(drop)
