@@ -11,8 +11,8 @@
 //! Nothing else is imported or called, so that a kernel reaches nothing but that memory. In it, accesses keep to the
 //! bindings as on a GPU: reads clamp their indices, writes out of range are dropped.
 //!
-//! The way of a kernel: WGSL, naga's IR, [`ir`] (functions inlined, composites taken apart: [`lower`]), regions between
-//! barriers ([`plan`]), a loop over the invocations of a workgroup for each ([`emit`]). A vector of any width is a `v128`.
+//! The way of a kernel: WGSL, naga's IR, `ir` (functions inlined, composites taken apart: `lower`), regions between
+//! barriers (`plan`), a loop over the invocations of a workgroup for each (`emit`). A vector of any width is a `v128`.
 
 mod build;
 mod emit;
