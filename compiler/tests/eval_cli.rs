@@ -161,7 +161,7 @@ fn accuracy_is_counted_and_runs_compared() {
     let lines: Vec<String> = worse.iter().map(Value::to_string).collect();
     std::fs::write(&first, lines.join("\n")).unwrap();
     let table = ended(&compare(&second, &first, &["--lose-at-most", "25"]), 0);
-    assert!(table.contains("see-shapes       2   100.0 %    50.0 %    -50.0                1"), "{table}");
+    assert!(table.contains("see-shapes       2   100.0 %    50.0 %   -50.00                1"), "{table}");
     let output = ended(&compare(&second, &first, &["--lose-at-most", "24.9", "--json"]), 1);
     let value: Value = serde_json::from_str(&output).unwrap();
     assert_eq!((&value["overall"]["loss"], &value["overall"]["changed"]), (&json!(25.0), &json!(1)));
