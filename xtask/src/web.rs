@@ -8,8 +8,10 @@ use crate::process::{
 use crate::setup;
 use crate::wasm_std;
 
-/// What JavaScript and module may take together under brotli, in bytes.
-const BUDGET: u64 = 150_000;
+/// What JavaScript and module should take together under brotli, in bytes.
+const TARGET: u64 = 150_000;
+/// What they may not exceed meanwhile. It only ever goes down.
+const CEILING: u64 = 540_000;
 /// Files of the result.
 const FILES: [&str; 2] = ["qwenc.js", "qwenc_bg.wasm"];
 /// The folder of the tool that writes the JavaScript, and of wasm-opt.
@@ -58,22 +60,27 @@ pub(crate) fn run() -> Outcome {
         move_file(&made.join(file), &dist.join(file))?;
     }
     let total = sizes(&dist)?;
-    println!("together {total} bytes under brotli; the budget is {BUDGET}");
-    if total > BUDGET {
-        println!("warning: {} bytes over the budget", total - BUDGET);
+    println!("together {total} bytes under brotli; the target is {TARGET}, the ceiling {CEILING}");
+    if total > CEILING {
+        return Err(Failure::new(format!("the runtime is {} bytes over the ceiling", total - CEILING)));
     }
     Ok(())
 }
 
-/// Prints every file's size, and gives that of all of them under brotli.
+/// Prints the sizes of what is built and of the package's own JavaScript, and gives that of all of them under brotli.
 fn sizes(dist: &Path) -> Outcome<u64> {
-    let script = "const z = require('zlib'); let sum = 0; for (const f of process.argv.slice(1)) { \
-                  const b = require('fs').readFileSync(f); \
-                  const n = z.brotliCompressSync(b, { params: { [z.constants.BROTLI_PARAM_SIZE_HINT]: b.length } }).length; \
-                  sum += n; console.log(require('path').basename(f), b.length, 'bytes,', n, 'under brotli'); } \
+    let script = "const z = require('zlib'), fs = require('fs'), path = require('path'); let sum = 0; \
+                  const size = (f) => { const b = fs.readFileSync(f); \
+                  return [b.length, z.brotliCompressSync(b, { params: { [z.constants.BROTLI_PARAM_SIZE_HINT]: b.length } }).length]; }; \
+                  const say = (name, [raw, small]) => { sum += small; console.log(name, raw, 'bytes,', small, 'under brotli'); }; \
+                  const [source, ...built] = process.argv.slice(1); \
+                  for (const f of built) say(path.basename(f), size(f)); \
+                  const own = fs.readdirSync(source, { recursive: true }).filter((f) => f.endsWith('.js')); \
+                  say('src/', own.map((f) => size(path.join(source, f))).reduce((a, b) => [a[0] + b[0], a[1] + b[1]])); \
                   console.log(sum);";
     let files = FILES.map(|file| dist.join(file));
-    let said = capture(program("node").arg("-e").arg(script).args(files))?;
+    let said =
+        capture(program("node").arg("-e").arg(script).arg(root().join("runtime/web/src")).args(files))?;
     let (facts, sum) = said.trim().rsplit_once('\n').unwrap_or(("", &said));
     println!("{facts}");
     sum.trim().parse().map_err(|_| Failure::new("node did not say how large the files are"))

@@ -14,7 +14,7 @@ use qwenc_runtime::chat::{
     StopRules,
 };
 use qwenc_runtime::gpu::Gpu;
-use qwenc_runtime::sampling::SamplingParams;
+use qwenc_runtime::sampling::SamplingChoice;
 use qwenc_runtime::session::Session;
 
 use super::device::{DeviceArgs, load, open_bundle};
@@ -65,21 +65,16 @@ pub(super) struct AnswerArgs {
 impl AnswerArgs {
     /// These options over the model's own.
     pub(super) fn options(&self, files: &ChatFiles) -> miette::Result<GenerateOptions> {
-        let own = files.sampling;
-        // Who narrows the choice wants one.
-        let chooses =
-            self.top_k.is_some() || self.top_p.is_some() || self.min_p.is_some() || self.seed.is_some();
-        let temperature = if chooses && own.temperature == 0.0 { 1.0 } else { own.temperature };
-        let sampling = SamplingParams {
-            temperature: self.temperature.unwrap_or(temperature),
-            top_k: self.top_k.unwrap_or(own.top_k),
-            top_p: self.top_p.unwrap_or(own.top_p),
-            min_p: self.min_p.unwrap_or(own.min_p),
-            repetition_penalty: self.repetition_penalty.unwrap_or(own.repetition_penalty),
-            presence_penalty: self.presence_penalty.unwrap_or(own.presence_penalty),
-            seed: self.seed.unwrap_or_else(some_seed),
+        let choice = SamplingChoice {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            seed: self.seed,
         };
-        sampling.check().into_diagnostic()?;
+        let sampling = choice.over(&files.sampling, some_seed).into_diagnostic()?;
         Ok(GenerateOptions {
             max_new_tokens: self.max_new_tokens.or(files.generation.max_new_tokens),
             stop: StopRules { tokens: files.stop_tokens(), strings: self.stop.clone() },

@@ -1,7 +1,7 @@
 //! The options of an answer, as JSON.
 
 use qwenc_runtime::chat::{ChatFiles, GenerateOptions, Json, Message, RenderOptions, StopRules};
-use qwenc_runtime::sampling::SamplingParams;
+use qwenc_runtime::sampling::SamplingChoice;
 use serde::Deserialize;
 
 use crate::error::Failure;
@@ -55,21 +55,17 @@ impl Options {
 
     /// These options over the model's own.
     pub(crate) fn generate(&self, files: &ChatFiles) -> Result<GenerateOptions, Failure> {
-        let own = files.sampling;
-        // Who narrows the choice wants one.
-        let chooses =
-            self.top_k.is_some() || self.top_p.is_some() || self.min_p.is_some() || self.seed.is_some();
-        let temperature = if chooses && own.temperature == 0.0 { 1.0 } else { own.temperature };
-        let sampling = SamplingParams {
-            temperature: self.temperature.unwrap_or(temperature),
-            top_k: self.top_k.unwrap_or(own.top_k),
-            top_p: self.top_p.unwrap_or(own.top_p),
-            min_p: self.min_p.unwrap_or(own.min_p),
-            repetition_penalty: self.repetition_penalty.unwrap_or(own.repetition_penalty),
-            presence_penalty: self.presence_penalty.unwrap_or(own.presence_penalty),
-            seed: self.seed.unwrap_or_else(some_seed),
+        let choice = SamplingChoice {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            seed: self.seed,
         };
-        sampling.check().map_err(|error| Failure::invalid(error.to_string()))?;
+        let sampling =
+            choice.over(&files.sampling, some_seed).map_err(|error| Failure::invalid(error.to_string()))?;
         let tokens = if self.ignore_eos { Default::default() } else { files.stop_tokens() };
         Ok(GenerateOptions {
             max_new_tokens: self.max_new_tokens.or(files.generation.max_new_tokens),

@@ -18,10 +18,10 @@ export async function connect({ worker, gpu, fetch: get, wasm, ...rest }) {
     }
   }
   // Loaded only here, so that a page that has a worker does not have it twice.
-  const { Host } = await import('./host.js');
+  const [{ Host }, { openCpu }] = await Promise.all([import('./host.js'), import('./cpu/open.js')]);
   const { port1, port2 } = new MessageChannel();
   const { engine = async () => (await import('./engine.js')).loadEngine(wasm), openStore } = /** @type {any} */ (rest);
-  const surroundings = { engine, gpu: gpu ?? globalThis.navigator?.gpu, fetch: get, openStore };
+  const surroundings = { engine, gpu: gpu ?? globalThis.navigator?.gpu, fetch: get, openStore, openCpu };
   const host = new Host(surroundings, (notice) => server.notify(notice));
   const server = serve(/** @type {any} */ (port2), host.methods());
   return new Caller({
