@@ -10,6 +10,7 @@ pub mod engine;
 pub mod format;
 #[cfg(feature = "native")]
 pub mod gpu;
+mod host;
 pub mod image;
 pub mod printable;
 pub mod sampling;

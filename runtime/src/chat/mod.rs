@@ -16,7 +16,6 @@ mod native;
 mod pace;
 mod prefix;
 mod prompt;
-mod python;
 mod settings;
 mod split;
 mod stop;

@@ -21,6 +21,8 @@ pub use detokenize::Detokenizer;
 pub use error::TableError;
 pub use pattern::Pattern;
 pub use table::{MAX_TABLE_BYTES, TABLE_VERSION};
+#[cfg(feature = "chat")]
+pub(crate) use unicode::{is_letter, is_number};
 pub use write::{AddedDraft, TableDraft, TokenDraft};
 
 use added::{AddedTokens, Piece};

@@ -23,6 +23,18 @@ pub(super) fn class(c: char) -> Class {
     }
 }
 
+/// `\p{L}`
+#[cfg(feature = "chat")]
+pub(crate) fn is_letter(c: char) -> bool {
+    class(c) == Class::Letter
+}
+
+/// `\p{N}`
+#[cfg(feature = "chat")]
+pub(crate) fn is_number(c: char) -> bool {
+    class(c) == Class::Number
+}
+
 fn beyond_ascii(c: char) -> Class {
     let code = u32::from(c);
     // The last change at or in front of the character.

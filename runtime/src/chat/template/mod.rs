@@ -3,16 +3,28 @@
 //! A template comes with the model and is untrusted. It sees the values it is given and nothing else; its work, its
 //! output and its recursion are bounded.
 
-use std::error::Error as _;
+mod arrange;
+mod ast;
+mod call;
+mod date;
+mod dumps;
+mod eval;
+mod expression;
+mod filters;
+mod lexer;
+mod methods;
+mod number;
+mod parser;
+mod repr;
+mod text;
+mod value;
+
 use std::fmt;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Rest, ValueKind};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value, escape_formatter};
-use minijinja_contrib::pycompat::unknown_method_callback;
-
-use super::python::{self, Dumps};
-use super::{Json, Message, clock, message};
+use self::ast::Program;
+use self::eval::Eval;
+use self::value::Value;
+use super::{Json, Message, message};
 
 /// Longest template, in bytes.
 const MAX_TEMPLATE_BYTES: usize = 1 << 20;
@@ -20,13 +32,11 @@ const MAX_TEMPLATE_BYTES: usize = 1 << 20;
 const BASE_FUEL: u64 = 1_000_000;
 /// More work for every byte of input.
 const FUEL_PER_BYTE: u64 = 4;
-/// Deepest nesting of loops, macros and conditions.
-const MAX_RECURSION: usize = 200;
 
 /// A chat template, compiled.
 pub struct ChatTemplate {
     name: String,
-    environment: Environment<'static>,
+    program: Program,
 }
 
 impl fmt::Debug for ChatTemplate {
@@ -83,17 +93,11 @@ pub enum TemplateError {
     },
 }
 
-/// The words of `raise_exception`.
-#[derive(Debug)]
-struct Raised(String);
-
-impl fmt::Display for Raised {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// What is wrong with a template's text, and where.
+struct Trouble {
+    line: usize,
+    message: String,
 }
-
-impl std::error::Error for Raised {}
 
 impl ChatTemplate {
     /// Compiles a template; `name` is its file's name, for messages.
@@ -109,13 +113,10 @@ impl ChatTemplate {
                 format!("it has {} bytes, at most {MAX_TEMPLATE_BYTES} are read", source.len()),
             ));
         }
-        let mut environment = environment().map_err(|error| syntax(0, error.to_string()))?;
         // Jinja reads every end of line as one line feed.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
-        environment
-            .add_template_owned(name.to_owned(), source)
-            .map_err(|error| syntax(error.line().unwrap_or_default(), words(&error)))?;
-        Ok(Self { name: name.to_owned(), environment })
+        let program = parser::parse(&source).map_err(|trouble| syntax(trouble.line, trouble.message))?;
+        Ok(Self { name: name.to_owned(), program })
     }
 
     /// Renders a conversation.
@@ -140,35 +141,23 @@ impl ChatTemplate {
     /// As [`ChatTemplate::render`].
     pub fn render_with(&self, variables: Json) -> Result<String, TemplateError> {
         let fuel = size(&variables).saturating_mul(FUEL_PER_BYTE).saturating_add(BASE_FUEL);
-        // Environments share what they hold; only the budget is this call's own.
-        let mut environment = self.environment.clone();
-        environment.set_fuel(Some(fuel));
-        let template = environment.get_template(&self.name).map_err(|error| self.error(&error))?;
-        template.render(to_value(variables)).map_err(|error| self.error(&error))
-    }
-
-    fn error(&self, error: &Error) -> TemplateError {
-        let (file, line) = (self.name.clone(), error.line().unwrap_or_default());
-        let mut cause = error.source();
-        while let Some(current) = cause {
-            if let Some(Raised(message)) = current.downcast_ref() {
-                return TemplateError::Refused { file, line, message: message.clone() };
-            }
-            cause = current.source();
+        let failed = |line, message| TemplateError::Failed { file: self.name.clone(), line, message };
+        let Json::Map(pairs) = variables else {
+            return Err(failed(0, "its variables are no object".to_owned()));
+        };
+        let mut globals = Vec::new();
+        for (name, value) in &pairs {
+            let value = Value::from_json(value).map_err(|message| failed(0, message))?;
+            globals.push((name.as_str(), value));
         }
-        let mut message = words(error);
-        if error.kind() == ErrorKind::OutOfFuel {
-            message = "it does too much work for this conversation".to_owned();
+        let mut eval = Eval::new(&self.program, &globals, fuel);
+        let outcome = eval.run();
+        let (line, raised) = (eval.line, eval.raised);
+        match outcome {
+            Ok(()) => Ok(eval.out),
+            Err(message) if raised => Err(TemplateError::Refused { file: self.name.clone(), line, message }),
+            Err(message) => Err(failed(line, message)),
         }
-        TemplateError::Failed { file, line, message }
-    }
-}
-
-/// The error without its place.
-fn words(error: &Error) -> String {
-    match error.detail() {
-        Some(detail) => format!("{}: {detail}", error.kind()),
-        None => error.kind().to_string(),
     }
 }
 
@@ -184,112 +173,6 @@ fn size(value: &Json) -> u64 {
             .fold(32, u64::saturating_add),
         _ => 32,
     }
-}
-
-fn to_value(value: Json) -> Value {
-    match value {
-        Json::Null => Value::from(()),
-        Json::Bool(value) => Value::from(value),
-        Json::Int(value) => i64::try_from(value).map_or_else(|_| Value::from(value), Value::from),
-        Json::Float(value) => Value::from(value),
-        Json::Text(text) => Value::from(text),
-        Json::List(items) => Value::from(items.into_iter().map(to_value).collect::<Vec<_>>()),
-        Json::Map(pairs) => Value::from_pairs(pairs.into_iter().map(|(key, value)| (key, to_value(value)))),
-    }
-}
-
-/// Jinja as `apply_chat_template` sets it up.
-fn environment() -> Result<Environment<'static>, Error> {
-    let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_recursion_limit(MAX_RECURSION);
-    environment.set_unknown_method_callback(method);
-    environment.set_formatter(|out, state, value| match value.kind() {
-        ValueKind::Seq | ValueKind::Map | ValueKind::Number => {
-            escape_formatter(out, state, &Value::from(python::str(value)?))
-        }
-        _ => escape_formatter(out, state, value),
-    });
-    environment.add_test("sequence", |value: &Value| {
-        matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String)
-    });
-    environment.add_filter("string", |value: &Value| match value.kind() {
-        ValueKind::String => Ok(value.clone()),
-        _ => python::str(value).map(Value::from),
-    });
-    environment.add_filter("trim", |value: &Value, chars: Option<&str>| {
-        Ok::<_, Error>(Value::from(strip(&python::str(value)?, chars, true, true)))
-    });
-    environment.add_filter("tojson", tojson);
-    environment.add_function("raise_exception", |message: &Value| -> Result<Value, Error> {
-        let message = python::str(message)?;
-        Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
-    });
-    environment.add_function("strftime_now", |format: &str| python::strftime(format, clock::since_epoch()));
-    Ok(environment)
-}
-
-/// Methods of Python's types. White space is Python's.
-fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    let sides = match name {
-        "strip" => (true, true),
-        "lstrip" => (true, false),
-        "rstrip" => (false, true),
-        _ => return unknown_method_callback(state, value, name, args),
-    };
-    let Some(text) = value.as_str() else { return Err(Error::from(ErrorKind::UnknownMethod)) };
-    let chars = match args {
-        [] => None,
-        [chars] if chars.is_none() => None,
-        [chars] if chars.as_str().is_some() => chars.as_str(),
-        _ => return unknown_method_callback(state, value, name, args),
-    };
-    Ok(Value::from(strip(text, chars, sides.0, sides.1)))
-}
-
-fn strip<'a>(mut text: &'a str, chars: Option<&str>, start: bool, end: bool) -> &'a str {
-    let goes = |c: char| chars.map_or_else(|| python::is_space(c), |chars| chars.contains(c));
-    if start {
-        text = text.trim_start_matches(goes);
-    }
-    if end {
-        text = text.trim_end_matches(goes);
-    }
-    text
-}
-
-/// transformers' `tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`.
-fn tojson(state: &State<'_, '_>, value: &Value, args: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
-    let argument = |at: usize, name: &str| -> Result<Option<Value>, Error> {
-        let given = match args.get(at) {
-            Some(value) => Some(value.clone()),
-            None => kwargs.get::<Option<Value>>(name)?,
-        };
-        Ok(given.filter(|value| !value.is_none()))
-    };
-    let flag = |value: Option<Value>| value.is_some_and(|value| value.is_true());
-    let ensure_ascii = flag(argument(0, "ensure_ascii")?);
-    let indent = match argument(1, "indent")? {
-        None => None,
-        // Deeper indents only make output.
-        Some(indent) => Some(usize::try_from(indent)?.min(32)),
-    };
-    let separators = argument(2, "separators")?;
-    let sort_keys = flag(argument(3, "sort_keys")?);
-    kwargs.assert_all_used()?;
-    let separator = |at: usize, default: &str| -> Result<String, Error> {
-        match &separators {
-            None => Ok(default.to_owned()),
-            Some(pair) => python::str(&pair.get_item_by_index(at)?),
-        }
-    };
-    let item_separator = separator(0, if indent.is_some() { "," } else { ", " })?;
-    let key_separator = separator(1, ": ")?;
-    let dumps = Dumps { ensure_ascii, indent, item_separator, key_separator, sort_keys };
-    let text = dumps.dump(value)?;
-    state.consume_fuel(u64::try_from(text.len() / 8).unwrap_or(u64::MAX))?;
-    Ok(Value::from(text))
 }
 
 #[cfg(test)]
@@ -310,7 +193,11 @@ mod tests {
             "{% set n = namespace(x=[1]) %}{% for a in range(99) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",
             "{% set n = namespace(x=[1]) %}{% for a in range(99) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x | tojson }}",
             "{% set n = namespace(x=[1]) %}{% for a in range(9999) %}{% set n.x = [n.x] %}{% endfor %}{{ n.x | string }}",
+            "{% set n = namespace(x=[1]) %}{% for a in range(99) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x == n.x }}",
+            "{% set n = namespace() %}{% for a in range(9) %}{% set n.x = namespace(x=n) %}{% endfor %}",
             "{{ 'a' * 999999999999 }}",
+            "{% set x = 'a' * 1000000 %}{{ x.replace('a', x) }}",
+            "{% set x = 'a' * 1000000 %}{% for a in range(99) %}{{ x.split('') or x.split('a') | sort }}{% endfor %}",
             "{{ 'x' | center(99999999999) }}",
             "{{ '%999999999d' | format(1) }}",
             "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
@@ -327,6 +214,10 @@ mod tests {
         }
         let deep = format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000));
         assert!(matches!(render(&deep), Err(TemplateError::Syntax { .. })));
+        for link in ["+1", "~1", "|abs", ".a", "[0]", " is none", " if 1"] {
+            let chain = format!("{{{{ 1{} }}}}", link.repeat(100_000));
+            assert!(render(&chain).is_err(), "{link}");
+        }
         assert!(matches!(render(&" ".repeat(2 << 20)), Err(TemplateError::Syntax { .. })));
     }
 
