@@ -1,11 +1,11 @@
 //! `cargo xtask demo`: nano compiled to WGSL, replayed through Vulkan, held against Hugging Face's numbers, and asked about a
-//! picture and a text.
+//! picture and a text. The bundle carries a page for browsers.
 
 use std::process::Command;
 
 use crate::drivers::{Driver, expose};
 use crate::process::{Failure, Outcome, cargo, heading, run as run_command};
-use crate::setup;
+use crate::{setup, web};
 
 /// The model that the demonstration compiles, and where its bundle goes.
 const MODEL: &str = "models/nano";
@@ -27,6 +27,8 @@ const QUESTIONS: [&[&str]; 2] = [
 /// Set-up, build, compile, inspect, verify, ask.
 pub(crate) fn run() -> Outcome {
     setup::run_for_replay()?;
+    // First: qwenc carries what it puts into bundles.
+    web::run()?;
 
     heading("build the compiler");
     run_command(cargo().args(["build", "--release", "--package", "qwenc", "--bin", "qwenc"]))?;
@@ -50,7 +52,9 @@ pub(crate) fn run() -> Outcome {
         heading(&format!("ask: {}", question.join(" ")));
         on_driver(&[&["generate", BUNDLE], question].concat())?;
     }
-    println!("\nThe bundle is in out/. To talk on: qwenc chat out/   In a browser: qwenc serve out/");
+    println!(
+        "\nThe bundle is in {BUNDLE}. In a browser: target/release/qwenc serve {BUNDLE}   Here: target/release/qwenc chat {BUNDLE}"
+    );
     Ok(())
 }
 

@@ -30,13 +30,14 @@ Usage: cargo xtask <command>
 
   setup          install what the other commands need (Vulkan drivers that run without a GPU, node, Tint); touches
                  nothing that is there already
-  demo           compile the tiny Qwen3.5 model, inspect it, and verify it against Hugging Face's numbers
-  test           formatting, clippy, documentation, all tests on both drivers, and Tint; stops at the first failure
+  demo           compile nano with the page that shows it, inspect it, verify it against Hugging Face's numbers, ask it
+  test           formatting, clippy, documentation, all tests on both drivers, Tint, and the page in Chromium; stops at the
+                 first failure
   tint [PATH]... hold WGSL files or folders against Tint, Chromium's shader compiler; without a path, the shaders of the
                  tiny models and of the folder that QWENC_DUMP_WGSL names
   web [--test]   build the runtime for browsers into runtime/web/dist, and say how large it is; with --test, also run it
                  under node (Dawn) on SwiftShader, and compare its tokens with those of the native runtime
-  browser        the page and the npm package in Chromium on SwiftShader; needs what `web` builds
+  browser        the page and the npm package in Chromium, on SwiftShader and without a GPU
   fuzz TARGET [SECONDS]
                  run a fuzz target (protobuf, import, ir_text, bundle, tokenizer, compile, or all) for a minute or longer; needs
                  cargo-fuzz

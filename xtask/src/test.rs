@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::drivers::{Driver, expose};
 use crate::process::{Failure, Outcome, cargo, fresh_scratch, heading, run as run_command};
 use crate::tally::Tally;
-use crate::{setup, suites, tint, wasm_tests, web_tests};
+use crate::{setup, suites, tint, wasm_tests, web, web_tests};
 
 /// Names and durations of the stages that passed.
 #[derive(Default)]
@@ -25,12 +25,14 @@ impl Stages {
     }
 }
 
-/// Set-up, formatting, lints, documentation, the web package, tests, Tint: the quick ones first.
+/// Set-up, formatting, the web runtime (which qwenc carries), lints, documentation, the web package, tests, Tint, the browser.
 pub(crate) fn run() -> Outcome {
     let mut stages = Stages::default();
     stages.stage("set-up", setup::run)?;
     let drivers = both_drivers()?;
     stages.stage("formatting", || run_command(cargo().args(["fmt", "--all", "--check"])))?;
+    // Before anything that has qwenc in it, or that would be compiled twice.
+    stages.stage("web runtime", web::run)?;
     stages.stage("clippy", || {
         run_command(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     })?;
@@ -41,7 +43,8 @@ pub(crate) fn run() -> Outcome {
     let dump = fresh_scratch("wgsl")?;
     let tally = stages.stage("tests", || tests(&drivers, &dump))?;
     stages.stage("Tint", || tint::check(std::slice::from_ref(&dump)))?;
-    stages.stage("WebAssembly", wasm_tests::run)?;
+    stages.stage("WebAssembly", wasm_tests::check)?;
+    stages.stage("browser", || web_tests::run_in_browser(&drivers))?;
 
     heading("all stages passed");
     for (name, time) in &stages.passed {
@@ -61,9 +64,10 @@ fn tests(drivers: &[PathBuf], dump: &Path) -> Outcome<Tally> {
     Ok(tally)
 }
 
-/// The tests that need a browser.
+/// The tests that need a browser, and what they need.
 pub(crate) fn run_in_browser() -> Outcome {
     setup::run()?;
+    web::run()?;
     web_tests::run_in_browser(&both_drivers()?)
 }
 

@@ -12,10 +12,15 @@ const GOLDEN: &str = "golden/tiny/text.safetensors";
 const PROMPT: &str = "Hello";
 const TOKENS: &str = "24";
 
-/// Builds the module, compiles a tiny model, and holds the module against the native runtime.
+/// Builds the module and holds it against the native runtime.
 pub(crate) fn run() -> Outcome {
     setup::run()?;
     web::run()?;
+    check()
+}
+
+/// Compiles a tiny model, and holds the module that is built against the native runtime.
+pub(crate) fn check() -> Outcome {
     heading("the module under node");
     let driver =
         Driver::SwiftShader.find().ok_or_else(|| Failure::new("SwiftShader is gone since the set-up"))?;

@@ -23,7 +23,7 @@ pub(crate) fn run() -> Outcome {
     run_command(program("node").arg("--test").args(files))
 }
 
-/// The tests of `runtime/web/e2e`, in Chromium on SwiftShader: the page in a bundle of the tiny model, held against the native
+/// The tests of `runtime/web/e2e`, in Chromium on SwiftShader and without a GPU: the page in nano's bundle, held against the native
 /// program on `drivers`; and an app that Vite builds with the packed package. Screenshots go to the folder of scratch `shots`.
 pub(crate) fn run_in_browser(drivers: &[PathBuf]) -> Outcome {
     let package = root().join("runtime/web");
@@ -40,7 +40,7 @@ pub(crate) fn run_in_browser(drivers: &[PathBuf]) -> Outcome {
     let files = test_files(&package.join("e2e"))?;
     // One file after the other: each keeps the machine's cores busy by itself.
     let mut command = program("node");
-    command.args(["--test", "--test-concurrency=1"]).args(files);
+    command.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]).args(files);
     command.env("QWENC_BIN", qwenc).env("QWENC_CHROMIUM", browser).env("QWENC_SHOTS", &shots);
     command.env("QWENC_ADAPTER", "llvmpipe");
     run_command(expose(&mut command, drivers))?;
