@@ -38,6 +38,8 @@ Usage: cargo xtask <command>
   web [--test]   build the runtime for browsers into runtime/web/dist, and say how large it is; with --test, also run it
                  under node (Dawn) on SwiftShader, and compare its tokens with those of the native runtime
   browser        the page and the npm package in Chromium, on SwiftShader and without a GPU
+  peers          the web runtime beside onnxruntime-web and transformers.js, in one Chromium: half an hour, and half a gigabyte
+                 of packages
   fuzz TARGET [SECONDS]
                  run a fuzz target (protobuf, import, ir_text, bundle, tokenizer, compile, or all) for a minute or longer; needs
                  cargo-fuzz
@@ -64,6 +66,7 @@ fn dispatch(arguments: &[String]) -> Outcome {
         ["demo"] => demo::run(),
         ["test"] => test::run(),
         ["browser"] => test::run_in_browser(),
+        ["peers"] => test::compare_with_peers(),
         ["fuzz", target] => fuzz::run(target, None),
         ["fuzz", target, seconds] => fuzz::run(target, Some(seconds)),
         ["web"] => web::run(),

@@ -71,6 +71,13 @@ pub(crate) fn run_in_browser() -> Outcome {
     web_tests::run_in_browser(&both_drivers()?)
 }
 
+/// Measurements of the web runtime and of others in one browser.
+pub(crate) fn compare_with_peers() -> Outcome {
+    setup::run()?;
+    web::run()?;
+    web_tests::compare_with_peers()
+}
+
 fn both_drivers() -> Outcome<Vec<PathBuf>> {
     let find = |driver: Driver| {
         driver.find().ok_or_else(|| Failure::new(format!("{} is gone since the set-up", driver.name())))

@@ -1,4 +1,4 @@
-//! The WebAssembly runtime under node, on Dawn and SwiftShader: what a browser does, without the browser.
+//! The WebAssembly runtime under node, on the CPU and on Dawn and SwiftShader: what a browser does, without the browser.
 
 use crate::drivers::{Driver, expose};
 use crate::process::{
@@ -42,7 +42,8 @@ pub(crate) fn check() -> Outcome {
     std::fs::write(&expected, answer)
         .map_err(|error| Failure::new(format!("{}: {error}", expected.display())))?;
     let mut node = program("node");
-    node.args(["--test", "--test-reporter=spec"]).arg(root().join("runtime/web/test/wasm/engine.test.mjs"));
+    node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]);
+    node.args(["cpu", "engine"].map(|name| root().join(format!("runtime/web/test/wasm/{name}.test.mjs"))));
     node.env("QWENC_BUNDLE", &bundle).env("QWENC_EXPECTED", &expected);
     node.env("QWENC_PROMPT", PROMPT).env("QWENC_TOKENS", TOKENS);
     run_command(expose(&mut node, std::slice::from_ref(&driver)))

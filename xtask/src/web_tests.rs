@@ -48,6 +48,18 @@ pub(crate) fn run_in_browser(drivers: &[PathBuf]) -> Outcome {
     Ok(())
 }
 
+/// The web runtime beside other ways to run nano in a browser: prints the table of docs/web.md.
+pub(crate) fn compare_with_peers() -> Outcome {
+    let browser = browser()?;
+    setup::npm_packages("runtime/web")?;
+    setup::npm_packages("runtime/web/peers")?;
+    run_command(cargo().args(["build", "--package", "qwenc", "--bin", "qwenc"]))?;
+    let mut command = program("node");
+    command.arg("runtime/web/peers/peers.js");
+    command.env("QWENC_BIN", scratch("../debug/qwenc")).env("QWENC_CHROMIUM", browser);
+    run_command(&mut command)
+}
+
 fn browser() -> Outcome<PathBuf> {
     if let Some(named) = std::env::var_os("QWENC_CHROMIUM") {
         return Ok(named.into());

@@ -1,6 +1,7 @@
 // One file over HTTP, as chunks. A connection that is cut is taken up again where it ended, with a Range request; the
 // server's ETag says whether it still has the same file. What arrives is checked by size here, by hash by whoever reads it.
 
+import { chunks } from './chunks.js';
 import { QwenError, throwIfAborted } from './errors.js';
 
 /** Attempts without a single new byte before it is given up. */
@@ -21,7 +22,7 @@ const FIRST_WAIT = 250;
  */
 
 /**
- * The bytes of a file from `from` on, in order, each once.
+ * The bytes of a file from `from` on, in order, each once. A chunk is valid until the next one is asked for.
  * @param {string} url
  * @param {DownloadOptions} options
  * @returns {AsyncGenerator<Uint8Array, void, undefined>}
@@ -55,7 +56,7 @@ export async function* download(url, options) {
     // A server that ignores Range sends everything again.
     let skip = at - begins;
     try {
-      for await (const chunk of chunks(response, signal)) {
+      for await (const chunk of body(response, signal)) {
         const fresh = skip > 0 ? chunk.subarray(Math.min(skip, chunk.length)) : chunk;
         skip -= chunk.length - fresh.length;
         if (fresh.length === 0) continue;
@@ -110,19 +111,8 @@ function start(response, url, at, bytes) {
 }
 
 /** @param {Response} response @param {AbortSignal | undefined} signal @returns {AsyncGenerator<Uint8Array>} */
-async function* chunks(response, signal) {
-  if (!response.body) return;
-  const reader = response.body.getReader();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      throwIfAborted(signal);
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    await reader.cancel().catch(() => {});
-  }
+async function* body(response, signal) {
+  if (response.body) yield* chunks(response.body, () => throwIfAborted(signal));
 }
 
 /**
@@ -167,10 +157,10 @@ export async function fetchSmall(url, { signal, fetch: get = globalThis.fetch, c
   /** @type {Uint8Array[]} */
   const parts = [];
   let length = 0;
-  for await (const chunk of chunks(response, signal)) {
+  for await (const chunk of body(response, signal)) {
     length += chunk.length;
     if (length > limit) throw new QwenError('invalid-bundle', `${url} is larger than ${limit} bytes`);
-    parts.push(chunk);
+    parts.push(chunk.slice());
   }
   const whole = new Uint8Array(length);
   let at = 0;

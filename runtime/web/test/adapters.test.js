@@ -86,7 +86,7 @@ test('Prompt API: sessions with their own histories over one model', async () =>
   // The context has 100: turns are forgotten, and that is told; what never fits is refused.
   let overflowed = 0;
   session.onquotaoverflow = () => { overflowed += 1; };
-  await session.prompt('x'.repeat(60));
+  await session.prompt('x'.repeat(80));
   assert.equal(overflowed, 1);
   assert.deepEqual(world.log.prompts.at(-1).messages.map((/** @type {any} */ message) => message.role), ['system', 'user']);
   await assert.rejects(session.prompt('x'.repeat(200)), { name: 'QuotaExceededError' });

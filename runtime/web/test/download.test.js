@@ -63,7 +63,7 @@ beforeEach(() => { seen = []; });
 /** @param {string} path @param {object} [options] */
 async function all(path, options = {}) {
   const chunks = [];
-  for await (const chunk of download(address + path, { bytes: BODY.length, firstWait: 1, ...options })) chunks.push(chunk);
+  for await (const chunk of download(address + path, { bytes: BODY.length, firstWait: 1, ...options })) chunks.push(chunk.slice());
   return Buffer.concat(chunks);
 }
 

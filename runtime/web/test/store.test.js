@@ -17,7 +17,7 @@ const cache = () => new CacheStore(/** @type {any} */ (new FakeCache()), 7);
 /** @param {AsyncIterable<Uint8Array>} parts */
 async function joined(parts) {
   const chunks = [];
-  for await (const part of parts) chunks.push(part);
+  for await (const part of parts) chunks.push(part.slice());
   return Buffer.concat(chunks).toString();
 }
 const text = (/** @type {string} */ words) => new TextEncoder().encode(words);

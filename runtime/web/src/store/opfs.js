@@ -1,6 +1,8 @@
 // Files in the origin private file system. In a worker a file is appended to in place, so that what has arrived is there
 // after a crash; elsewhere it is written through a copy, which is there once it is closed.
 
+import { chunks } from '../chunks.js';
+
 /** @typedef {import('./store.js').Store} Store @typedef {import('./store.js').Writer} Writer */
 
 const FOLDER = 'qwenc';
@@ -39,17 +41,7 @@ export class OpfsStore {
   /** @param {string} key @returns {AsyncGenerator<Uint8Array>} */
   async *read(key) {
     const handle = await this.find(key);
-    if (!handle) return;
-    const reader = (await handle.getFile()).stream().getReader();
-    try {
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) return;
-        yield value;
-      }
-    } finally {
-      await reader.cancel().catch(() => {});
-    }
+    if (handle) yield* chunks((await handle.getFile()).stream());
   }
 
   /** @param {string} key @returns {Promise<Writer>} */

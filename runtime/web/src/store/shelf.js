@@ -102,7 +102,7 @@ export class Shelf {
 
   /**
    * The bytes of a file in order: what is stored first, then from the network, storing it. Whoever reads checks the hash,
-   * and calls `reject` when it is wrong. Stopping early keeps what has arrived.
+   * and calls `reject` when it is wrong. Stopping early keeps what has arrived. A chunk is valid until the next one is asked for.
    * @param {string} url @param {FileFacts} file
    * @param {{signal?: AbortSignal, fresh?: boolean}} [options] `fresh`: go around every cache
    * @returns {AsyncGenerator<{chunk: Uint8Array, stored: boolean}, void, undefined>}

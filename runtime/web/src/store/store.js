@@ -7,7 +7,7 @@ import { OpfsStore } from './opfs.js';
 /**
  * Appends to a file. What was written before `close` may be lost; the file stays a beginning of itself.
  * @typedef {object} Writer
- * @property {(chunk: Uint8Array) => Promise<void>} write fails with a `QuotaExceededError` when nothing more fits
+ * @property {(chunk: Uint8Array) => Promise<void>} write does not keep the chunk; fails with a `QuotaExceededError` when nothing more fits
  * @property {() => Promise<void>} close
  */
 
@@ -17,7 +17,7 @@ import { OpfsStore } from './opfs.js';
  * @property {'opfs' | 'cache' | 'memory'} kind
  * @property {boolean} persistent whether the files are there at the next visit
  * @property {(key: string) => Promise<number>} size bytes that are there; 0 when there are none
- * @property {(key: string) => AsyncIterable<Uint8Array>} read
+ * @property {(key: string) => AsyncIterable<Uint8Array>} read a chunk is valid until the next one is asked for
  * @property {(key: string) => Promise<Writer>} append
  * @property {(key: string, bytes: Uint8Array) => Promise<void>} put the whole file
  * @property {(key: string) => Promise<void>} remove
