@@ -68,9 +68,21 @@ fn collect(
         if name.ends_with(".d.ts") || entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
+        // The package's own modules are taken as `cargo xtask web` made them short, unless they have changed since.
+        if name.starts_with("dist/src/") {
+            continue;
+        }
+        let short = web.join("dist").join(&path);
+        let file = if is_newer(&short, &web.join(&path)) { short } else { web.join(&path) };
         let in_root = name.strip_prefix("page/").filter(|rest| IN_ROOT.contains(rest));
         let place = in_root.map_or_else(|| format!("web/{name}"), str::to_owned);
-        files.push((place, web.join(&path)));
+        files.push((place, file));
     }
     Ok(())
+}
+
+/// The first file is there, and was written after the second.
+fn is_newer(first: &Path, second: &Path) -> bool {
+    let written = |path: &Path| path.metadata().and_then(|facts| facts.modified()).ok();
+    matches!((written(first), written(second)), (Some(first), Some(second)) if first >= second)
 }

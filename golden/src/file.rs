@@ -1,12 +1,14 @@
 //! Reading golden files. They are untrusted: everything is checked, and a file that proves nothing is refused.
 
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use qwenc_runtime::json::Json;
+use qwenc_runtime::order::sorted;
+
 use crate::GoldenError;
+use crate::tensors::{Tensor, Tensors};
 
 /// Most bytes of a golden file: 2000 rows of a vocabulary of 248 320.
 const MAX_BYTES: u64 = 2 << 30;
@@ -96,7 +98,7 @@ impl GoldenFile {
         let images = reader.images()?;
         Ok(Self {
             name: name.to_owned(),
-            source: reader.metadata.get("source").cloned(),
+            source: reader.tensors.metadata("source").map(str::to_owned),
             min_cosine: min_cosine.unwrap_or(DEFAULT_MIN_COSINE),
             max_abs,
             ids,
@@ -171,31 +173,26 @@ impl GoldenFile {
 /// The tensors and metadata of a file.
 struct Reader<'a> {
     file: &'a str,
-    tensors: SafeTensors<'a>,
-    metadata: std::collections::HashMap<String, String>,
+    tensors: Tensors<'a>,
 }
 
 impl<'a> Reader<'a> {
     fn new(file: &'a str, content: &'a [u8]) -> Result<Self, GoldenError> {
-        let fail = |e: safetensors::SafeTensorError| GoldenError::NotSafetensors {
-            file: file.to_owned(),
-            message: e.to_string(),
-        };
-        let tensors = SafeTensors::deserialize(content).map_err(fail)?;
-        let (_, header) = SafeTensors::read_metadata(content).map_err(fail)?;
-        Ok(Self { file, tensors, metadata: header.metadata().clone().unwrap_or_default() })
+        let fail = |message| GoldenError::NotSafetensors { file: file.to_owned(), message };
+        Ok(Self { file, tensors: Tensors::new(content).map_err(fail)? })
     }
 
-    fn tensor(&self, tensor: &'static str) -> Result<TensorView<'a>, GoldenError> {
-        let missing = |_| GoldenError::MissingTensor { file: self.file.to_owned(), tensor };
-        self.tensors.tensor(tensor).map_err(missing)
+    fn tensor(&self, tensor: &'static str) -> Result<&Tensor<'a>, GoldenError> {
+        let missing = || GoldenError::MissingTensor { file: self.file.to_owned(), tensor };
+        self.tensors.get(tensor).ok_or_else(missing)
     }
 
-    fn wrong_type(&self, tensor: &str, view: &TensorView<'_>, expected: &'static str) -> GoldenError {
+    fn wrong_type(&self, tensor: &str, found: &Tensor<'_>, expected: &'static str) -> GoldenError {
+        let shape: Vec<String> = found.shape.iter().map(usize::to_string).collect();
         GoldenError::TensorType {
             file: self.file.to_owned(),
             tensor: tensor.to_owned(),
-            found: format!("{:?} {:?}", view.dtype(), view.shape()),
+            found: format!("{} [{}]", found.dtype, shape.join(", ")),
             expected,
         }
     }
@@ -207,8 +204,8 @@ impl<'a> Reader<'a> {
         take: impl Fn(i64) -> Option<T>,
     ) -> Result<Vec<T>, GoldenError> {
         let view = self.tensor(tensor)?;
-        if view.dtype() != Dtype::I64 || view.shape().len() != 1 {
-            return Err(self.wrong_type(tensor, &view, "I64 [n]"));
+        if view.dtype != "I64" || view.shape.len() != 1 {
+            return Err(self.wrong_type(tensor, view, "I64 [n]"));
         }
         let element = |(at, value): (usize, i64)| {
             take(value).ok_or_else(|| GoldenError::Value {
@@ -218,16 +215,16 @@ impl<'a> Reader<'a> {
                 message: format!("{value} is out of range"),
             })
         };
-        integers(view.data()).into_iter().enumerate().map(element).collect()
+        integers(view.data).into_iter().enumerate().map(element).collect()
     }
 
     fn logits(&self, rows: usize) -> Result<(usize, Vec<f32>), GoldenError> {
         let view = self.tensor("logits")?;
-        let vocabulary = match (view.dtype(), view.shape()) {
-            (Dtype::F32, [found, vocabulary]) if *found == rows => *vocabulary,
-            _ => return Err(self.wrong_type("logits", &view, "F32 [positions, vocabulary]")),
+        let vocabulary = match (view.dtype.as_str(), view.shape.as_slice()) {
+            ("F32", [found, vocabulary]) if *found == rows => *vocabulary,
+            _ => return Err(self.wrong_type("logits", view, "F32 [positions, vocabulary]")),
         };
-        let values = floats(view.data());
+        let values = floats(view.data);
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok((vocabulary, values)),
             Some(at) => Err(GoldenError::Value {
@@ -245,9 +242,9 @@ impl<'a> Reader<'a> {
         expected: &'static str,
         valid: impl Fn(f64) -> bool,
     ) -> Result<Option<f64>, GoldenError> {
-        let Some(value) = self.metadata.get(key) else { return Ok(None) };
-        match value.trim().parse::<f64>() {
-            Ok(number) if valid(number) => Ok(Some(number)),
+        let Some(value) = self.tensors.metadata(key) else { return Ok(None) };
+        match number(value.trim()) {
+            Some(number) if valid(number) => Ok(Some(number)),
             _ => {
                 let value = value.chars().take(40).collect();
                 Err(GoldenError::Metadata { file: self.file.to_owned(), key, value, expected })
@@ -259,31 +256,29 @@ impl<'a> Reader<'a> {
         let mut images = Vec::new();
         // `image_grid_thw` is no picture: pictures are numbered.
         let number = |name: &&str| name.strip_prefix("image_").and_then(|n| n.parse::<u32>().ok());
-        let mut pictures: Vec<(u32, &str)> =
-            self.tensors.names().into_iter().filter_map(|name| Some((number(&name)?, name))).collect();
-        pictures.sort_unstable();
-        for (_, name) in pictures {
-            let Ok(view) = self.tensors.tensor(name) else { continue };
-            match (view.dtype(), view.shape()) {
-                (Dtype::U8, [height, width, 3]) if *height > 0 && *width > 0 => {
-                    let bytes = view.data().to_vec();
+        let pictures: Vec<(u32, &str, &Tensor<'_>)> =
+            self.tensors.iter().filter_map(|(name, tensor)| Some((number(&name)?, name, tensor))).collect();
+        for (_, name, view) in sorted(&pictures, |a, b| a.0 < b.0) {
+            match (view.dtype.as_str(), view.shape.as_slice()) {
+                ("U8", [height, width, 3]) if *height > 0 && *width > 0 => {
+                    let bytes = view.data.to_vec();
                     images.push(Image::Rgb { height: *height, width: *width, bytes });
                 }
-                _ => return Err(self.wrong_type(name, &view, "U8 [height, width, 3]")),
+                _ => return Err(self.wrong_type(name, view, "U8 [height, width, 3]")),
             }
         }
         let names = ["pixel_values", "image_grid_thw"];
-        if !names.iter().any(|name| self.tensors.tensor(name).is_ok()) {
+        if !names.iter().any(|name| self.tensors.get(name).is_some()) {
             return Ok(images);
         }
         let (pixels, grid) = (self.tensor("pixel_values")?, self.tensor("image_grid_thw")?);
-        let (Dtype::F32, [patches, width]) = (pixels.dtype(), pixels.shape()) else {
-            return Err(self.wrong_type("pixel_values", &pixels, "F32 [patches, values]"));
+        let ("F32", [patches, width]) = (pixels.dtype.as_str(), pixels.shape.as_slice()) else {
+            return Err(self.wrong_type("pixel_values", pixels, "F32 [patches, values]"));
         };
-        let (Dtype::I64, [_, 3]) = (grid.dtype(), grid.shape()) else {
-            return Err(self.wrong_type("image_grid_thw", &grid, "I64 [images, 3]"));
+        let ("I64", [_, 3]) = (grid.dtype.as_str(), grid.shape.as_slice()) else {
+            return Err(self.wrong_type("image_grid_thw", grid, "I64 [images, 3]"));
         };
-        let numbers = integers(grid.data());
+        let numbers = integers(grid.data);
         let grids: Vec<[i64; 3]> = numbers.chunks_exact(3).filter_map(|g| g.try_into().ok()).collect();
         let area = |g: &[i64; 3]| g.iter().try_fold(1_i64, |n, d| n.checked_mul(*d).filter(|_| *d > 0));
         let total = grids.iter().try_fold(0_i64, |sum, g| sum.checked_add(area(g)?));
@@ -292,9 +287,14 @@ impl<'a> Reader<'a> {
             let (file, tensor) = (self.file.to_owned(), "image_grid_thw");
             return Err(GoldenError::Value { file, tensor, at: 0, message });
         }
-        images.push(Image::Patches { values: floats(pixels.data()), width: *width, grids });
+        images.push(Image::Patches { values: floats(pixels.data), width: *width, grids });
         Ok(images)
     }
+}
+
+/// A number as JSON has it.
+fn number(text: &str) -> Option<f64> {
+    Json::parse(text).ok()?.as_f64()
 }
 
 fn integers(bytes: &[u8]) -> Vec<i64> {

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod pictures;
 mod report;
+mod tensors;
 mod verify;
 
 pub use error::GoldenError;

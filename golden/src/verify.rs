@@ -2,6 +2,7 @@
 
 use qwenc_runtime::engine::Backend;
 use qwenc_runtime::image::Preprocessor;
+use qwenc_runtime::order::sorted;
 use qwenc_runtime::session::{Picture, Session};
 
 use crate::compare::{Difference, compare};
@@ -85,8 +86,7 @@ pub async fn verify_async<B: Backend>(
         let (images, unused) = (pictures.len(), unseen.len());
         return Err(GoldenError::UnusedImages { file: file(), images, unused });
     }
-    rows.sort_by_key(|(order, _)| *order);
-    report.positions = rows.into_iter().map(|(_, row)| row).collect();
+    report.positions = sorted(&rows, |a, b| a.0 < b.0).into_iter().map(|(_, row)| row).collect();
     Ok(report.finish())
 }
 
@@ -105,13 +105,13 @@ pub fn verify<B: Backend>(
 
 /// Rows of the call `start..end` that the golden file checks: ascending, each once, relative to the call.
 fn wanted_rows(golden: &GoldenFile, start: usize, end: usize) -> Vec<usize> {
-    let mut rows: Vec<usize> = golden
+    let rows: Vec<usize> = golden
         .rows()
         .map(|(position, _)| position)
         .filter(|p| (start..end).contains(p))
         .map(|p| p - start)
         .collect();
-    rows.sort_unstable();
+    let mut rows = sorted(&rows, |a, b| a < b);
     rows.dedup();
     rows
 }

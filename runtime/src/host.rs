@@ -2,6 +2,23 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 mod own {
+    use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+
+    /// The text is in normalization form C; not all that is so is seen to be.
+    pub(crate) fn is_nfc(text: &str) -> bool {
+        is_nfc_quick(text.chars()) == IsNormalized::Yes
+    }
+
+    /// The text in normalization form C.
+    pub(crate) fn nfc(text: &str) -> String {
+        text.nfc().collect()
+    }
+
+    /// A float for people: few digits, for it is one of single precision.
+    pub(crate) fn short(value: f32) -> String {
+        value.to_string()
+    }
+
     /// `str::to_lowercase`
     pub(crate) fn lower(text: &str) -> String {
         text.to_lowercase()
@@ -27,15 +44,40 @@ mod own {
 mod own {
     use wasm_bindgen::prelude::*;
 
-    #[wasm_bindgen(inline_js = "export const lower = (t) => t.toLowerCase(); \
-                                export const upper = (t) => t.toUpperCase(); \
-                                export const scientific = (v) => v.toExponential().replace('+', ''); \
-                                export const number = (t) => Number(t);")]
+    // Functions of prototypes, called with the value that they are of.
+    #[wasm_bindgen]
     extern "C" {
+        #[wasm_bindgen(js_namespace = ["String", "prototype", "normalize"], js_name = call)]
+        pub(crate) fn nfc(text: &str) -> String;
+        #[wasm_bindgen(js_namespace = ["String", "prototype", "toLowerCase"], js_name = call)]
         pub(crate) fn lower(text: &str) -> String;
+        #[wasm_bindgen(js_namespace = ["String", "prototype", "toUpperCase"], js_name = call)]
         pub(crate) fn upper(text: &str) -> String;
-        pub(crate) fn scientific(value: f64) -> String;
+        #[wasm_bindgen(js_namespace = ["Number", "prototype", "toExponential"], js_name = call)]
+        fn to_exponential(value: f64) -> String;
+        #[wasm_bindgen(js_namespace = ["Number", "prototype", "toPrecision"], js_name = call)]
+        fn to_precision(value: f32, digits: u32) -> String;
+        #[wasm_bindgen(js_name = Number)]
         fn number(text: &str) -> f64;
+    }
+
+    /// A float for people, to the digits that single precision has.
+    pub(crate) fn short(value: f32) -> String {
+        let digits = to_precision(value, 7);
+        let plain = digits.contains('.') && !digits.contains('e');
+        let short = if plain { digits.trim_end_matches('0').trim_end_matches('.') } else { &digits };
+        short.to_owned()
+    }
+
+    /// The shortest digits that read back, with an exponent: `1.5e-5`.
+    pub(crate) fn scientific(value: f64) -> String {
+        let text = to_exponential(value).replace('+', "");
+        if value == 0.0 && value.is_sign_negative() { format!("-{text}") } else { text }
+    }
+
+    /// Asking costs as much as normalizing.
+    pub(crate) fn is_nfc(_: &str) -> bool {
+        false
     }
 
     /// A number in JSON's notation.
@@ -44,4 +86,6 @@ mod own {
     }
 }
 
-pub(crate) use own::{lower, parse_float, scientific, upper};
+pub(crate) use own::{is_nfc, nfc, parse_float, short};
+#[cfg(feature = "chat")]
+pub(crate) use own::{lower, scientific, upper};

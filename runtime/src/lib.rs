@@ -12,6 +12,8 @@ pub mod format;
 pub mod gpu;
 mod host;
 pub mod image;
+pub mod json;
+pub mod order;
 pub mod printable;
 pub mod sampling;
 pub mod session;

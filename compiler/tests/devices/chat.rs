@@ -206,7 +206,7 @@ fn answers_end_where_they_should() {
         assert_eq!(stopped.text, turn.raw_text.split(" 01").next().unwrap());
 
         let mut rules = options(generator, 12, batch);
-        rules.stop.tokens.insert(turn.tokens[3]);
+        rules.stop.tokens.push(turn.tokens[3]);
         let stopped = run(generator, &prompt, &rules);
         let first = turn.tokens.iter().position(|id| *id == turn.tokens[3]).unwrap();
         assert_eq!(

@@ -20,7 +20,6 @@ pub use receive::{FileKind, Receiver};
 pub use shard::{MAX_TABLE_BYTES as MAX_SHARD_TABLE_BYTES, ShardStream, Take};
 pub use source::{BundleSource, Folder, Memory};
 
-use std::collections::BTreeSet;
 use std::io::Read;
 
 use crate::format::{
@@ -99,7 +98,7 @@ impl Bundle {
         let shards = self.shards();
         let mut done = 0;
         for facts in &self.manifest.files {
-            if shards.contains(facts.path.as_str()) {
+            if shards.contains(&facts.path.as_str()) {
                 let stream = ShardStream::new(&self.manifest, &self.schedule, &facts.path)?;
                 self.feed_shard(stream, &facts.path, &mut |_, _, _| Ok::<(), BundleError>(()))?;
             } else {
@@ -168,9 +167,15 @@ impl Bundle {
 
     /// Paths of the shards that the schedule takes weights from, in order.
     #[must_use]
-    pub fn shards(&self) -> BTreeSet<&str> {
+    pub fn shards(&self) -> Vec<&str> {
         let parts = self.schedule.buffers.iter().flat_map(|buffer| &buffer.parts);
-        parts.map(|part| part.shard.as_str()).collect()
+        let mut paths: Vec<&str> = Vec::new();
+        for part in parts {
+            if let Err(at) = paths.binary_search(&part.shard.as_str()) {
+                paths.insert(at, &part.shard);
+            }
+        }
+        paths
     }
 
     /// Calls `take` with every weight in a shard, in pieces: the buffer, the first byte in it, and the bytes.

@@ -1,14 +1,12 @@
 //! A shard as it arrives: hashed on the way, its tensors handed on in pieces. Nothing of it but its table is held.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use super::hash::{self, hex};
 use super::{BundleError, MAX_SHARD_BYTES, listed};
 use crate::format::{BufferId, FileFacts, Manifest, Schedule};
+use crate::json::{FromJson, Json, JsonError, Object};
+use crate::order::sorted;
 
 /// Most bytes of a shard's table that are read.
 pub const MAX_TABLE_BYTES: u64 = 1 << 20;
@@ -46,11 +44,21 @@ struct Span {
 }
 
 /// One entry of the table. Element types matter only for its consistency: kernels know how to read them.
-#[derive(Deserialize)]
 struct Tensor {
     dtype: String,
     shape: Vec<u64>,
-    data_offsets: (u64, u64),
+    data_offsets: [u64; 2],
+}
+
+impl FromJson for Tensor {
+    fn from_json(json: &Json) -> Result<Self, JsonError> {
+        let object = Object::open(json)?;
+        Ok(Self {
+            dtype: object.field("dtype")?,
+            shape: object.field("shape")?,
+            data_offsets: object.field("data_offsets")?,
+        })
+    }
 }
 
 impl Tensor {
@@ -64,16 +72,9 @@ impl Tensor {
             _ => return false,
         };
         let bytes = self.shape.iter().try_fold(element, |bytes: u64, side| bytes.checked_mul(*side));
-        let (start, end) = self.data_offsets;
+        let [start, end] = self.data_offsets;
         bytes.is_some() && bytes == end.checked_sub(start)
     }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Item {
-    Tensor(Tensor),
-    Other(IgnoredAny),
 }
 
 impl ShardStream {
@@ -197,28 +198,27 @@ impl ShardStream {
     fn place_spans(&mut self) -> Result<(), BundleError> {
         let file = &self.facts.path;
         let table = self.table.get(LENGTH_BYTES..).unwrap_or_default();
-        let items: BTreeMap<String, Item> =
-            serde_json::from_slice(table).map_err(|error| invalid(file, &error.to_string()))?;
+        let table = Json::from_bytes(table).map_err(|error| invalid(file, &error.to_string()))?;
+        let items = table.pairs().ok_or_else(|| invalid(file, "its table is no object"))?;
         let mut ranges = Vec::with_capacity(items.len());
-        for (name, item) in &items {
-            match item {
-                _ if name == "__metadata__" => {}
-                Item::Tensor(tensor) if tensor.is_consistent() => ranges.push(tensor.data_offsets),
+        for (_, item) in items.iter().filter(|(name, _)| name != "__metadata__") {
+            match Tensor::from_json(item) {
+                Ok(tensor) if tensor.is_consistent() => ranges.push(tensor.data_offsets),
                 _ => return Err(invalid(file, "the type, shape and range of a tensor disagree")),
             }
         }
-        ranges.sort_unstable();
+        let ranges = sorted(&ranges, |a, b| a < b);
         let end =
-            ranges.iter().try_fold(0, |at, (start, end)| (*start == at && end >= start).then_some(*end));
+            ranges.iter().try_fold(0, |at, [start, end]| (*start == at && end >= start).then_some(*end));
         if end.and_then(|end| self.data.checked_add(end)) != Some(self.facts.bytes) {
             return Err(invalid(file, "its tensors do not cover its data"));
         }
         for span in &mut self.spans {
             let (file, tensor) = (file.clone(), span.tensor.clone());
-            let Some(Item::Tensor(found)) = items.get(&span.tensor) else {
+            let Some(found) = table.get(&tensor).and_then(|item| Tensor::from_json(item).ok()) else {
                 return Err(BundleError::NoTensor { file, tensor, buffer: span.buffer });
             };
-            let (start, end) = found.data_offsets;
+            let [start, end] = found.data_offsets;
             let found = end.saturating_sub(start);
             if found != span.bytes {
                 return Err(BundleError::TensorSize { file, tensor, expected: span.bytes, found });

@@ -56,7 +56,7 @@ impl ChatFiles {
 
     /// Tokens that end an answer: those of `generation_config.json`, and the tokenizer's own.
     #[must_use]
-    pub fn stop_tokens(&self) -> std::collections::BTreeSet<u32> {
+    pub fn stop_tokens(&self) -> Vec<u32> {
         let own =
             self.tokenizer_config.eos_token.as_deref().and_then(|text| self.tokenizer.token_to_id(text));
         self.generation.eos_token_ids.iter().copied().chain(own).collect()

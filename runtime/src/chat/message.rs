@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Json;
+use crate::json::{FromJson, JsonError, Object};
 
 /// One message of a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -94,6 +95,63 @@ pub struct FunctionCall {
     pub name: String,
     /// An object; or, as OpenAI's API has it, a string with the JSON text of one.
     pub arguments: Json,
+}
+
+impl FromJson for Message {
+    fn from_json(json: &Json) -> Result<Self, JsonError> {
+        let object = Object::open(json)?;
+        Ok(Self {
+            role: object.field("role")?,
+            content: match json.get("content") {
+                None => None,
+                Some(_) => Some(object.field("content")?),
+            },
+            reasoning_content: object.field("reasoning_content")?,
+            tool_calls: object.field("tool_calls")?,
+            tool_call_id: object.field("tool_call_id")?,
+            name: object.field("name")?,
+        })
+    }
+}
+
+impl FromJson for Content {
+    fn from_json(json: &Json) -> Result<Self, JsonError> {
+        match json {
+            Json::Null => Ok(Self::Null),
+            Json::Text(text) => Ok(Self::Text(text.clone())),
+            Json::List(_) => Vec::from_json(json).map(Self::Parts),
+            _ => Err(JsonError::new("must be text, or a list of parts")),
+        }
+    }
+}
+
+impl FromJson for Part {
+    fn from_json(json: &Json) -> Result<Self, JsonError> {
+        let text = |object: Option<&Json>, name: &str| object?.get(name)?.as_str().map(str::to_owned);
+        let known = match json.get("type").and_then(Json::as_str) {
+            Some("text") => text(Some(json), "text").map(|text| Self::Text { text }),
+            Some("image") => Some(Self::Image),
+            Some("image_url") => {
+                text(json.get("image_url"), "url").map(|url| Self::ImageUrl { image_url: ImageUrl { url } })
+            }
+            _ => None,
+        };
+        Ok(known.unwrap_or_else(|| Self::Other(json.clone())))
+    }
+}
+
+impl FromJson for ToolCall {
+    fn from_json(json: &Json) -> Result<Self, JsonError> {
+        let object = Object::open(json)?;
+        Ok(Self { id: object.field("id")?, kind: object.field("type")?, function: object.field("function")? })
+    }
+}
+
+impl FromJson for FunctionCall {
+    fn from_json(json: &Json) -> Result<Self, JsonError> {
+        let object = Object::open(json)?;
+        Ok(Self { name: object.field("name")?, arguments: object.field("arguments")? })
+    }
 }
 
 impl Message {
@@ -190,9 +248,35 @@ mod tests {
         let text = r#"[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image"},{"type":"image_url","image_url":{"url":"data:,"}},{"type":"audio","x":1}]},{"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{\"b\":1,\"a\":2}"}}]},{"role":"tool"}]"#;
         let messages: Vec<Message> = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&messages).unwrap(), text);
+        assert_eq!(Vec::<Message>::from_json(&Json::parse(text).unwrap()).unwrap(), messages);
         assert_eq!(messages[0].images(), 2);
         assert_eq!((&messages[1].content, &messages[2].content), (&Some(Content::Null), &None));
         let arguments = messages[1].tool_calls.as_ref().unwrap()[0].function.parsed_arguments();
         assert_eq!(serde_json::to_string(&arguments).unwrap(), r#"{"b":1,"a":2}"#);
+    }
+
+    #[test]
+    fn messages_are_read_as_serde_reads_them() {
+        for text in [
+            r#"{}"#,
+            r#"[]"#,
+            r#"{"role":1}"#,
+            r#"{"role":"a","content":1}"#,
+            r#"{"role":"a","content":{}}"#,
+            r#"{"role":"a","content":[],"name":null,"more":1}"#,
+            r#"{"role":"a","reasoning_content":"x","name":"y","tool_call_id":"z"}"#,
+            r#"{"role":"a","name":1}"#,
+            r#"{"role":"a","content":["x",1,null,{"type":"text"},{"type":"text","text":1},{"type":"image","x":1}]}"#,
+            r#"{"role":"a","content":[{"type":"image_url"},{"type":"image_url","image_url":"x"},{"text":"no type"}]}"#,
+            r#"{"role":"a","content":[{"type":"image_url","image_url":{"url":"x","detail":"low"}}]}"#,
+            r#"{"role":"a","tool_calls":[]}"#,
+            r#"{"role":"a","tool_calls":[{"function":{"name":"f","arguments":null}}]}"#,
+            r#"{"role":"a","tool_calls":[{"function":{"name":"f"}}]}"#,
+            r#"{"role":"a","tool_calls":[{"id":"x"}]}"#,
+            r#"{"role":"a","tool_calls":{}}"#,
+        ] {
+            let theirs = serde_json::from_str::<Message>(text).ok();
+            assert_eq!(Message::from_json(&Json::parse(text).unwrap()).ok(), theirs, "{text}");
+        }
     }
 }

@@ -9,7 +9,6 @@ mod clock;
 mod error;
 mod files;
 mod generate;
-mod json;
 mod message;
 #[cfg(feature = "native")]
 mod native;
@@ -21,11 +20,11 @@ mod split;
 mod stop;
 mod template;
 
+pub use crate::json::Json;
 pub use clock::Clock;
 pub use error::ChatError;
 pub use files::ChatFiles;
 pub use generate::{Event, FinishReason, GenerateOptions, Generation, Generator, Usage};
-pub use json::Json;
 pub use message::{Content, FunctionCall, ImageUrl, Message, Part, ToolCall};
 pub use prompt::{Prompt, PromptImage};
 pub use settings::{GenerationConfig, TokenizerConfig};

@@ -1,6 +1,7 @@
 //! What a model's files say about generating: `generation_config.json`, `tokenizer_config.json`.
 
 use super::Json;
+use crate::json::JsonError;
 
 /// What `generation_config.json` says of where an answer ends; all of it is optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,8 +16,8 @@ impl GenerationConfig {
     /// Reads the file. What it does not say, or says in another type, is left out.
     ///
     /// # Errors
-    /// Those of `serde_json` when it is no JSON.
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+    /// [`JsonError`] when it is no JSON.
+    pub fn from_json(text: &str) -> Result<Self, JsonError> {
         let file = Json::parse(text)?;
         let whole = |name: &str| match file.get(name)? {
             Json::Int(value) => u32::try_from(*value).ok(),
@@ -52,8 +53,8 @@ impl TokenizerConfig {
     /// Reads the file. What it does not say, or says in another type, is left out.
     ///
     /// # Errors
-    /// Those of `serde_json` when it is no JSON.
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+    /// [`JsonError`] when it is no JSON.
+    pub fn from_json(text: &str) -> Result<Self, JsonError> {
         let file = Json::parse(text)?;
         // A token is a string, or an object with its content.
         let token = |name: &str| {

@@ -1,7 +1,5 @@
 //! Where an answer ends: stop tokens and stop strings.
 
-use std::collections::BTreeSet;
-
 use super::ChatError;
 
 /// Most stop strings.
@@ -22,7 +20,7 @@ pub(super) fn held_back(text: &str, mark: &str) -> usize {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StopRules {
     /// Tokens, which are not part of the text.
-    pub tokens: BTreeSet<u32>,
+    pub tokens: Vec<u32>,
     /// Strings, which are not part of the text either.
     pub strings: Vec<String>,
 }

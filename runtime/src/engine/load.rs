@@ -1,6 +1,5 @@
 //! Loading: creating every GPU object, and filling the weights.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use super::{Backend, BufferRole, Engine, EngineError, LoadedCommand, LoadedEntry, index};
@@ -270,8 +269,8 @@ fn start_pipelines<B: Backend>(bundle: &Bundle, backend: &B) -> Result<Vec<Pendi
     bundle.schedule().pipelines.iter().zip(0..).map(start).collect()
 }
 
-/// Where in the list of bind groups that of a dispatch is.
-type GroupIndex<'a> = BTreeMap<(PipelineId, &'a [Binding]), usize>;
+/// Where in the list of bind groups that of a dispatch is: sorted by pipeline and bindings.
+type GroupIndex<'a> = Vec<((PipelineId, &'a [Binding]), usize)>;
 
 /// One bind group for every different set of ranges of a pipeline: layers that share buffers share them.
 fn create_bind_groups<'a, B: Backend>(
@@ -285,10 +284,8 @@ fn create_bind_groups<'a, B: Backend>(
     let commands = schedule.entries.values().flat_map(|entry| &entry.commands);
     for dispatch in commands.filter_map(|c| if let Command::Dispatch(d) = c { Some(d) } else { None }) {
         let key = (dispatch.pipeline, dispatch.bindings.as_slice());
-        let Some(pipeline) = pipelines.get(index(dispatch.pipeline.0)).filter(|_| !at.contains_key(&key))
-        else {
-            continue;
-        };
+        let Some(pipeline) = pipelines.get(index(dispatch.pipeline.0)) else { continue };
+        let Err(place) = at.binary_search_by(|(known, _)| known.cmp(&key)) else { continue };
         let ranges: Vec<_> = dispatch
             .bindings
             .iter()
@@ -297,17 +294,21 @@ fn create_bind_groups<'a, B: Backend>(
         let group = backend
             .create_bind_group(&dispatch.label, pipeline, &ranges)
             .map_err(|e| EngineError::gpu(format!("bindings of `{}`", dispatch.label))(e.into()))?;
-        at.insert(key, groups.len());
+        at.insert(place, (key, groups.len()));
         groups.push(group);
     }
     Ok((groups, at))
 }
 
-fn load_entries(schedule: &Schedule, groups: &GroupIndex<'_>) -> BTreeMap<String, LoadedEntry> {
+fn load_entries(schedule: &Schedule, groups: &GroupIndex<'_>) -> Vec<(String, LoadedEntry)> {
     let load = |command: &Command| match command {
         Command::Dispatch(d) => LoadedCommand::Dispatch {
             pipeline: index(d.pipeline.0),
-            bind_group: groups.get(&(d.pipeline, d.bindings.as_slice())).copied().unwrap_or(usize::MAX),
+            bind_group: groups
+                .binary_search_by(|(known, _)| known.cmp(&(d.pipeline, d.bindings.as_slice())))
+                .ok()
+                .and_then(|at| groups.get(at))
+                .map_or(usize::MAX, |(_, group)| *group),
             workgroups: d.workgroups.clone(),
         },
         Command::Copy(c) => LoadedCommand::Copy {

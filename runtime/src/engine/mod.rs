@@ -33,7 +33,8 @@ pub struct Engine<B: Backend> {
     buffers: Vec<B::Buffer>,
     pipelines: Vec<B::Pipeline>,
     bind_groups: Vec<B::BindGroup>,
-    entries: BTreeMap<String, LoadedEntry>,
+    /// Those of the schedule, by name.
+    entries: Vec<(String, LoadedEntry)>,
     step: usize,
     staging: B::Buffer,
     staging_bytes: u64,

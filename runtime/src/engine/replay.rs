@@ -2,6 +2,7 @@
 
 use super::{Backend, Engine, EngineError, LoadedCommand, Recorder, find_slot};
 use crate::format::{DType, ExprError, MAX_SYMBOLS, MAX_WORKGROUPS, TensorSlot};
+use crate::order::sorted;
 
 /// A command with all expressions evaluated.
 enum Ready {
@@ -59,7 +60,7 @@ impl<B: Backend> Engine<B> {
                 |source| EngineError::Shape { entry: entry.to_owned(), name: "constraint".into(), source };
             let found = constraint.expr.eval(&value).map_err(fail)?;
             if found > i64::from(constraint.max) {
-                let what = serde_json::to_string(&constraint.expr).unwrap_or_default();
+                let what = constraint.expr.to_string();
                 let max = i64::from(constraint.max);
                 return Err(EngineError::SymbolValue {
                     entry: entry.to_owned(),
@@ -83,17 +84,18 @@ impl<B: Backend> Engine<B> {
                 }
             })
             .map_err(|e| EngineError::gpu(format!("entry point `{entry}`"))(e.into()))?;
-        if let Some(loaded) = self.entries.get_mut(entry) {
+        if let Some(loaded) =
+            self.entries.iter_mut().find(|(name, _)| name == entry).map(|(_, loaded)| loaded)
+        {
             loaded.last = Some(symbols.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect());
         }
         Ok(())
     }
 
     fn check_symbols(&self, entry: &str, symbols: &[(&str, u32)]) -> Result<(), EngineError> {
-        let mut expected = self.entry(entry)?.symbols.clone();
-        let mut found: Vec<String> = symbols.iter().map(|(name, _)| (*name).to_owned()).collect();
-        expected.sort_unstable();
-        found.sort_unstable();
+        let expected = sorted(&self.entry(entry)?.symbols, |a, b| a < b);
+        let found: Vec<String> = symbols.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let found = sorted(&found, |a, b| a < b);
         if expected != found {
             return Err(EngineError::Symbols { entry: entry.to_owned(), expected, found });
         }
@@ -113,7 +115,10 @@ impl<B: Backend> Engine<B> {
     }
 
     fn evaluate(&self, entry: &str, value: &impl Fn(&str) -> Option<i64>) -> Result<Vec<Ready>, EngineError> {
-        let Some(loaded) = self.entries.get(entry) else { return Ok(Vec::new()) };
+        let Some(loaded) = self.entries.iter().find(|(name, _)| name == entry).map(|(_, loaded)| loaded)
+        else {
+            return Ok(Vec::new());
+        };
         let mut ready = Vec::with_capacity(loaded.commands.len());
         for (command, loaded) in loaded.commands.iter().enumerate() {
             let fail = |message: String| EngineError::Command { entry: entry.to_owned(), command, message };
@@ -192,7 +197,12 @@ impl<B: Backend> Engine<B> {
     /// [`EngineError::NotReplayed`] before the first replay.
     pub fn output_shape(&self, entry: &str, name: &str) -> Result<Vec<u64>, EngineError> {
         let slot = self.output(entry, name)?;
-        let last = self.entries.get(entry).and_then(|loaded| loaded.last.as_ref());
+        let last = self
+            .entries
+            .iter()
+            .find(|(name, _)| name == entry)
+            .map(|(_, loaded)| loaded)
+            .and_then(|loaded| loaded.last.as_ref());
         let last = last.ok_or_else(|| EngineError::NotReplayed { entry: entry.to_owned() })?;
         let value = |name: &str| last.iter().find(|(s, _)| s == name).map(|(_, v)| i64::from(*v));
         shape_of(entry, name, slot, &value)

@@ -150,15 +150,17 @@ impl Expr {
     /// The names of all symbols used, each once, sorted.
     #[must_use]
     pub fn symbols(&self) -> Vec<&str> {
-        let mut names = std::collections::BTreeSet::new();
+        let mut names: Vec<&str> = Vec::new();
         let mut stack = vec![self];
         while let Some(expr) = stack.pop() {
-            if let Self::Symbol(name) = expr {
-                names.insert(name.as_str());
+            if let Self::Symbol(name) = expr
+                && let Err(at) = names.binary_search(&name.as_str())
+            {
+                names.insert(at, name);
             }
             stack.extend(expr.operands());
         }
-        names.into_iter().collect()
+        names
     }
 
     fn operands(&self) -> &[Expr] {
@@ -200,22 +202,53 @@ impl From<&str> for Expr {
     }
 }
 
+impl Expr {
+    /// The operator and its operands, where there is one.
+    fn operator(&self) -> Option<(&'static str, &[Expr])> {
+        match self {
+            Self::Const(_) | Self::Symbol(_) => None,
+            Self::Add(items) => Some(("add", items)),
+            Self::Mul(items) => Some(("mul", items)),
+            Self::Min(items) => Some(("min", items)),
+            Self::Max(items) => Some(("max", items)),
+            Self::FloorDiv(pair) => Some(("floor_div", pair.as_slice())),
+            Self::CeilDiv(pair) => Some(("ceil_div", pair.as_slice())),
+            Self::Mod(pair) => Some(("mod", pair.as_slice())),
+        }
+    }
+}
+
+impl fmt::Display for Expr {
+    /// As a function of the operands: `add(mul(2, past), 1)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Const(value) => write!(f, "{value}"),
+            Self::Symbol(name) => f.write_str(name),
+            _ => {
+                let (name, operands) = self.operator().unwrap_or_default();
+                write!(f, "{name}(")?;
+                for (at, operand) in operands.iter().enumerate() {
+                    f.write_str(if at > 0 { ", " } else { "" })?;
+                    operand.fmt(f)?;
+                }
+                f.write_str(")")
+            }
+        }
+    }
+}
+
 impl Serialize for Expr {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (key, items): (&str, &[Expr]) = match self {
-            Self::Const(value) => return serializer.serialize_i64(*value),
-            Self::Symbol(name) => return serializer.serialize_str(name),
-            Self::Add(items) => ("add", items),
-            Self::Mul(items) => ("mul", items),
-            Self::Min(items) => ("min", items),
-            Self::Max(items) => ("max", items),
-            Self::FloorDiv(pair) => ("floor_div", pair.as_slice()),
-            Self::CeilDiv(pair) => ("ceil_div", pair.as_slice()),
-            Self::Mod(pair) => ("mod", pair.as_slice()),
-        };
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(key, items)?;
-        map.end()
+        match self {
+            Self::Const(value) => serializer.serialize_i64(*value),
+            Self::Symbol(name) => serializer.serialize_str(name),
+            _ => {
+                let (name, operands) = self.operator().unwrap_or_default();
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry(name, operands)?;
+                map.end()
+            }
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Reading and writing the two JSON files. Writing is deterministic, and made to be read: one line an item.
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::{FORMAT_VERSION, FormatError, MANIFEST_FILE, Manifest, Place, Problem, SCHEDULE_FILE, Schedule};
+use crate::json::{FromJson, Json, JsonError};
 
 impl Manifest {
     /// Parses `manifest.json`. The result is not validated.
@@ -63,21 +63,18 @@ impl Schedule {
 }
 
 /// The version comes first: a file of another version is not expected to parse.
-fn parse<T: DeserializeOwned>(file: &str, version_key: &str, text: &[u8]) -> Result<T, FormatError> {
+fn parse<T: FromJson>(file: &str, version_key: &str, text: &[u8]) -> Result<T, FormatError> {
     let place = Place::file(file);
-    let json = |e: serde_json::Error| place.error(Problem::Json(e.to_string()));
-    match serde_json::from_slice(text) {
-        Ok(value) => Ok(value),
-        Err(error) => {
-            let any: serde_json::Value = serde_json::from_slice(text).map_err(json)?;
-            match any.get(version_key).and_then(serde_json::Value::as_u64).map(u32::try_from) {
-                Some(Ok(found)) if found != FORMAT_VERSION => {
-                    Err(place.error(Problem::Version { found, supported: FORMAT_VERSION }))
-                }
-                _ => Err(json(error)),
+    let shape = |error: JsonError| place.error(Problem::Json(error.to_string()));
+    let value = Json::from_bytes(text).map_err(shape)?;
+    T::from_json(&value).map_err(|error| {
+        match value.get(version_key).and_then(Json::as_u64).and_then(|it| u32::try_from(it).ok()) {
+            Some(found) if found != FORMAT_VERSION => {
+                place.error(Problem::Version { found, supported: FORMAT_VERSION })
             }
+            _ => shape(error),
         }
-    }
+    })
 }
 
 fn lines<T: Serialize>(

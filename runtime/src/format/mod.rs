@@ -9,6 +9,7 @@ mod expr;
 mod json;
 mod manifest;
 mod path;
+mod read;
 mod schedule;
 #[cfg(feature = "schema")]
 mod schema;

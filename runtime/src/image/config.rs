@@ -1,12 +1,11 @@
 //! `preprocessor_config.json`: how a model wants its pictures.
 
-use serde_json::Value;
-
 use super::patches::{Cut, Normalised, cut};
 use super::resize::resize;
 use super::size::{Bounds, resized};
 use super::{ImageError, Patches, Rgb};
 use crate::format::VisionFacts;
+use crate::json::Json;
 use crate::printable::printable;
 use crate::vision::{Grid, VisionError};
 
@@ -31,10 +30,9 @@ impl Preprocessor {
     /// [`ImageError::Config`], when the file is not valid or asks for another processor's steps.
     pub fn from_config(json: &[u8], max_patches: u32) -> Result<Self, ImageError> {
         let fail = |message: String| ImageError::Config(message);
-        let whole: Value =
-            serde_json::from_slice(json).map_err(|error| fail(format!("not valid JSON: {error}")))?;
+        let whole = Json::from_bytes(json).map_err(|error| fail(format!("not valid JSON: {error}")))?;
         let config = whole.get("image_processor").unwrap_or(&whole);
-        if !config.is_object() {
+        if config.pairs().is_none() {
             return Err(fail("is not an object".to_owned()));
         }
         if config.get("size").is_none() && config.get("processor").is_some() {
@@ -44,10 +42,10 @@ impl Preprocessor {
             ));
         }
         check_kind(config)?;
-        let size = config.get("size").unwrap_or(&Value::Null);
+        let size = config.get("size").unwrap_or(&Json::Null);
         let pixels = |edge: &str, older: &str| {
             let value = size.get(edge).or_else(|| config.get(older));
-            let value = value.and_then(Value::as_u64).filter(|value| (1..=MAX_PIXELS).contains(value));
+            let value = value.and_then(Json::as_u64).filter(|value| (1..=MAX_PIXELS).contains(value));
             value.ok_or_else(|| {
                 fail(format!("`size.{edge}` is not a number of pixels from 1 to {MAX_PIXELS}"))
             })
@@ -126,7 +124,7 @@ impl Preprocessor {
 const MAX_PIXELS: u64 = 1 << 28;
 
 /// Refuses what would silently give other numbers.
-fn check_kind(config: &Value) -> Result<(), ImageError> {
+fn check_kind(config: &Json) -> Result<(), ImageError> {
     let fail = |message: String| Err(ImageError::Config(message));
     let kind =
         ["image_processor_type", "feature_extractor_type"].iter().find_map(|key| config.get(*key)?.as_str());
@@ -135,24 +133,22 @@ fn check_kind(config: &Value) -> Result<(), ImageError> {
         return fail(format!("`image_processor_type` is `{kind}`, none of those known ({known})"));
     }
     for step in ["do_resize", "do_rescale", "do_normalize", "do_convert_rgb"] {
-        if config.get(step).and_then(Value::as_bool) == Some(false) {
+        if config.get(step).and_then(Json::as_bool) == Some(false) {
             return fail(format!("`{step}` is false; pictures are not prepared without this step"));
         }
     }
-    match config.get("resample").map(Value::as_u64) {
+    match config.get("resample").map(Json::as_u64) {
         None | Some(Some(BICUBIC)) => Ok(()),
-        Some(other) => {
-            fail(format!("`resample` is {other:?}; pictures are resized by {BICUBIC} (bicubic) only"))
-        }
+        _ => fail(format!("`resample` is not {BICUBIC}; pictures are resized by that (bicubic) only")),
     }
 }
 
 /// `(byte * rescale - mean) / std` of every byte and channel, in the reference's steps: the factor is put into mean and
 /// deviation.
-fn normalised(config: &Value) -> Result<Normalised, ImageError> {
+fn normalised(config: &Json) -> Result<Normalised, ImageError> {
     let numbers = |key: &str| -> Result<[f32; 3], ImageError> {
-        let values = config.get(key).and_then(Value::as_array).map(Vec::as_slice);
-        let number = |value: &Value| value.as_f64().map(single).filter(|value| value.is_finite());
+        let values = config.get(key).and_then(Json::items);
+        let number = |value: &Json| value.as_f64().map(single).filter(|value| value.is_finite());
         match values.unwrap_or_default() {
             [r, g, b] => [number(r), number(g), number(b)],
             _ => [None; 3],
@@ -163,7 +159,7 @@ fn normalised(config: &Value) -> Result<Normalised, ImageError> {
         .and_then(|values| values.try_into().ok())
         .ok_or_else(|| ImageError::Config(format!("`{key}` is not three numbers")))
     };
-    let factor = config.get("rescale_factor").map_or(Some(1.0 / 255.0), Value::as_f64);
+    let factor = config.get("rescale_factor").map_or(Some(1.0 / 255.0), Json::as_f64);
     let factor = factor.filter(|factor| (1e-6..=1e6).contains(factor));
     let factor =
         factor.ok_or_else(|| ImageError::Config("`rescale_factor` is not a positive number".to_owned()))?;

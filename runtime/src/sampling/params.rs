@@ -1,5 +1,8 @@
 //! Parameters of sampling, checked, and their layout on the GPU.
 
+use crate::host::short;
+use crate::json::{Json, JsonError, Object};
+
 /// 32-bit words of the input `sampling`.
 pub const PARAM_WORDS: usize = 12;
 
@@ -45,7 +48,7 @@ impl Default for SamplingParams {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SamplingError {
     /// A value outside its range.
-    #[error("{name} is {value}; it must be {allowed}")]
+    #[error("{name} is {}; it must be {allowed}", short(*value))]
     Range {
         /// The parameter.
         name: &'static str,
@@ -72,26 +75,21 @@ impl SamplingParams {
     /// # Errors
     /// [`SamplingError`] when the file is no such JSON, or a value is out of range.
     pub fn from_generation_config(json: &[u8]) -> Result<Self, SamplingError> {
-        #[derive(serde::Deserialize)]
-        struct File {
-            do_sample: Option<bool>,
-            temperature: Option<f32>,
-            top_k: Option<u32>,
-            top_p: Option<f32>,
-            min_p: Option<f32>,
-            repetition_penalty: Option<f32>,
-            presence_penalty: Option<f32>,
-        }
-        let file: File =
-            serde_json::from_slice(json).map_err(|error| SamplingError::Config(error.to_string()))?;
-        let sample = file.do_sample.unwrap_or(false);
+        let bad = |error: JsonError| SamplingError::Config(error.to_string());
+        let json = Json::from_bytes(json).map_err(bad)?;
+        let file = Object::open(&json).map_err(bad)?;
+        let number = |name: &str, default: f32| {
+            file.field::<Option<f32>>(name).map(|value| value.unwrap_or(default)).map_err(bad)
+        };
+        let sample = file.field::<Option<bool>>("do_sample").map_err(bad)?.unwrap_or(false);
+        let temperature = number("temperature", 1.0)?;
         let params = Self {
-            temperature: if sample { file.temperature.unwrap_or(1.0) } else { 0.0 },
-            top_k: file.top_k.unwrap_or(50),
-            top_p: file.top_p.unwrap_or(1.0),
-            min_p: file.min_p.unwrap_or(0.0),
-            repetition_penalty: file.repetition_penalty.unwrap_or(1.0),
-            presence_penalty: file.presence_penalty.unwrap_or(0.0),
+            temperature: if sample { temperature } else { 0.0 },
+            top_k: file.field::<Option<u32>>("top_k").map_err(bad)?.unwrap_or(50),
+            top_p: number("top_p", 1.0)?,
+            min_p: number("min_p", 0.0)?,
+            repetition_penalty: number("repetition_penalty", 1.0)?,
+            presence_penalty: number("presence_penalty", 0.0)?,
             seed: 0,
         };
         params.check()?;

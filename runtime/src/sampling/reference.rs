@@ -1,6 +1,7 @@
 //! Sampling on the CPU in f64, by the same rules and with the same random numbers as the kernels.
 
 use super::{IN_PROMPT, SamplingParams};
+use crate::order::sorted;
 
 /// Logits from here on up and down do not differ.
 const LARGEST: f32 = 1e38;
@@ -53,8 +54,8 @@ fn weights(logits: &[f32], counts: &[u32], params: &SamplingParams) -> Vec<f64> 
         return (0..scores.len()).map(|at| if Some(at) == best { 1.0 } else { 0.0 }).collect();
     }
     let weight = |score: f32| ((f64::from(score) - f64::from(largest)) / f64::from(params.temperature)).exp();
-    let mut order: Vec<f32> = scores.iter().flatten().copied().collect();
-    order.sort_by(|a, b| b.total_cmp(a));
+    let kept: Vec<f32> = scores.iter().flatten().copied().collect();
+    let mut order = sorted(&kept, |a, b| a.total_cmp(b).is_gt());
 
     let mut floor = f32::NEG_INFINITY;
     let k = usize::try_from(params.top_k).unwrap_or(usize::MAX);

@@ -2,6 +2,7 @@
 
 use super::error::TableError;
 use super::table::AddedToken;
+use crate::order::sorted;
 
 /// A part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +23,8 @@ pub(super) struct AddedTokens {
 }
 
 impl AddedTokens {
-    pub(super) fn new(mut tokens: Vec<AddedToken>) -> Result<Self, TableError> {
-        tokens.sort_by(|a, b| a.text.cmp(&b.text));
+    pub(super) fn new(tokens: Vec<AddedToken>) -> Result<Self, TableError> {
+        let tokens = sorted(&tokens, |a, b| a.text < b.text);
         if let Some(at) = tokens.windows(2).position(|pair| matches!(pair, [a, b] if a.text == b.text)) {
             let problem = "has the text of another one";
             return Err(TableError::Invalid { what: "added token", index: at, problem });

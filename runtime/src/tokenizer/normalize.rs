@@ -7,22 +7,21 @@
 
 use std::borrow::Cow;
 
-use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
-
 use super::unicode_tables::YOUNGER;
+use crate::host;
 
 /// The text in normalization form C.
 pub(super) fn nfc(text: &str) -> Cow<'_, str> {
     // What is normalized with the younger characters is so without them, piece by piece.
-    if text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes {
+    if text.is_ascii() || host::is_nfc(text) {
         return text.into();
     }
     let mut out = String::with_capacity(text.len());
     for piece in text.split_inclusive(is_younger) {
         match piece.chars().next_back().filter(|last| is_younger(*last)) {
-            None => out.extend(piece.nfc()),
+            None => out.push_str(&host::nfc(piece)),
             Some(last) => {
-                out.extend(piece.get(..piece.len() - last.len_utf8()).unwrap_or_default().nfc());
+                out.push_str(&host::nfc(piece.get(..piece.len() - last.len_utf8()).unwrap_or_default()));
                 out.push(last);
             }
         }

@@ -1,5 +1,6 @@
 //! From a manifest to a model on a device.
 
+use qwenc_runtime::order::sorted;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -110,9 +111,8 @@ impl Loader {
     #[must_use]
     pub fn files(&self) -> Array {
         let state = self.state.borrow();
-        let mut files: Vec<_> =
-            state.facts.files.iter().map(|file| (FileKind::of(&file.path), file)).collect();
-        files.sort_by_key(|(kind, _)| *kind);
+        let files: Vec<_> = state.facts.files.iter().map(|file| (FileKind::of(&file.path), file)).collect();
+        let files = sorted(&files, |a, b| a.0 < b.0);
         array(files.into_iter().map(|(kind, file)| {
             let kind = match kind {
                 FileKind::Small => "small",

@@ -205,7 +205,7 @@ impl Model {
     ) -> Promise {
         self.call(move |inner, mut generator| async move {
             let request = async {
-                let options = Options::from_json(&options_json)?;
+                let options = Options::read(&options_json)?;
                 let prompt = inner.prompt(&generator, &messages_json, &images, &options)?;
                 drop(images);
                 let options = options.generate(generator.files())?;
@@ -248,7 +248,7 @@ impl Model {
         images: &Array,
         options_json: &str,
     ) -> Result<usize, JsValue> {
-        let options = Options::from_json(options_json)?;
+        let options = Options::read(options_json)?;
         let count = self
             .inner
             .with(|generator| Ok(self.inner.prompt(generator, messages_json, images, &options)?.len()));

@@ -1,17 +1,15 @@
 //! The options of an answer, as JSON.
 
-use qwenc_runtime::chat::{ChatFiles, GenerateOptions, Json, Message, RenderOptions, StopRules};
-use qwenc_runtime::sampling::SamplingChoice;
-use serde::Deserialize;
-
 use crate::error::Failure;
+use qwenc_runtime::chat::{ChatFiles, GenerateOptions, Json, Message, RenderOptions, StopRules};
+use qwenc_runtime::json::{FromJson, JsonError, Object};
+use qwenc_runtime::sampling::SamplingChoice;
 
 /// Most tokens of a batch: text comes in spurts, and an abort takes effect between batches.
 const MAX_BATCH: usize = 16;
 
 /// `GenerateOptions` of `wasm.d.ts`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug)]
 pub(crate) struct Options {
     max_new_tokens: Option<usize>,
     temperature: Option<f32>,
@@ -21,11 +19,8 @@ pub(crate) struct Options {
     repetition_penalty: Option<f32>,
     presence_penalty: Option<f32>,
     seed: Option<u64>,
-    #[serde(default)]
     stop: Vec<String>,
-    #[serde(default)]
     ignore_eos: bool,
-    #[serde(default)]
     thinking: bool,
     tools: Option<Vec<Json>>,
     template_variables: Option<Json>,
@@ -34,9 +29,59 @@ pub(crate) struct Options {
     max_batch: Option<usize>,
 }
 
+/// All options.
+const FIELDS: [&str; 16] = [
+    "maxNewTokens",
+    "temperature",
+    "topK",
+    "topP",
+    "minP",
+    "repetitionPenalty",
+    "presencePenalty",
+    "seed",
+    "stop",
+    "ignoreEos",
+    "thinking",
+    "tools",
+    "templateVariables",
+    "raw",
+    "minBatch",
+    "maxBatch",
+];
+
+impl FromJson for Options {
+    fn from_json(json: &Json) -> Result<Self, JsonError> {
+        let object = Object::only(json, &FIELDS)?;
+        Ok(Self {
+            max_new_tokens: object.field("maxNewTokens")?,
+            temperature: object.field("temperature")?,
+            top_k: object.field("topK")?,
+            top_p: object.field("topP")?,
+            min_p: object.field("minP")?,
+            repetition_penalty: object.field("repetitionPenalty")?,
+            presence_penalty: object.field("presencePenalty")?,
+            seed: object.field("seed")?,
+            stop: object.or_default("stop")?,
+            ignore_eos: object.or_default("ignoreEos")?,
+            thinking: object.or_default("thinking")?,
+            tools: object.field("tools")?,
+            template_variables: object.field("templateVariables")?,
+            raw: object.field("raw")?,
+            min_batch: object.field("minBatch")?,
+            max_batch: object.field("maxBatch")?,
+        })
+    }
+}
+
+/// JSON from JavaScript; `what` it is, for people.
+fn read<T: FromJson>(what: &str, json: &str) -> Result<T, Failure> {
+    let value = Json::parse(json).and_then(|json| T::from_json(&json));
+    value.map_err(|error| Failure::invalid(format!("the {what}: {error}")))
+}
+
 impl Options {
-    pub(crate) fn from_json(json: &str) -> Result<Self, Failure> {
-        serde_json::from_str(json).map_err(|error| Failure::invalid(format!("the options: {error}")))
+    pub(crate) fn read(json: &str) -> Result<Self, Failure> {
+        read("options", json)
     }
 
     /// What the template is given besides the messages.
@@ -85,5 +130,5 @@ fn some_seed() -> u64 {
 }
 
 pub(crate) fn messages(json: &str) -> Result<Vec<Message>, Failure> {
-    serde_json::from_str(json).map_err(|error| Failure::invalid(format!("the messages: {error}")))
+    read("messages", json)
 }

@@ -3,6 +3,7 @@
 use js_sys::Object;
 use qwenc_runtime::engine::Engine;
 use qwenc_runtime::format::{Command, Dispatch};
+use qwenc_runtime::order::sorted;
 use wasm_bindgen::JsValue;
 
 use crate::device::Device;
@@ -32,8 +33,8 @@ pub(crate) async fn profile(engine: &mut Engine<Device>, steps: u32) -> Result<O
         gpu.stop_timer();
     }
     let taken = taken?;
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
+    let median = |values: Vec<f64>| {
+        let values = sorted(&values, |a, b| a < b);
         values.get(values.len() / 2).copied().unwrap_or(0.0)
     };
     let total = median(taken.iter().map(|step| step.iter().take(dispatches.len()).sum()).collect());

@@ -3,6 +3,7 @@
 
 use super::Trouble;
 use super::text::is_space;
+use crate::host;
 
 /// A piece of a template.
 #[derive(Debug, PartialEq)]
@@ -221,8 +222,11 @@ impl<'a> Lexer<'a> {
         }
         let line = self.line;
         let text = self.advance(end).replace('_', "");
-        let token =
-            if float { text.parse().ok().map(Token::Float) } else { text.parse().ok().map(Token::Int) };
+        let token = if float {
+            host::parse_float(&text).map(Token::Float)
+        } else {
+            text.parse().ok().map(Token::Int)
+        };
         token.ok_or_else(|| trouble(line, "a number is too large"))
     }
 

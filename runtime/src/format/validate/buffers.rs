@@ -1,11 +1,10 @@
 //! Checks of buffers and of ranges in them.
 
-use std::collections::BTreeSet;
-
 use super::super::{
     Buffer, BufferId, BufferKind, FormatError, Manifest, MemoryFacts, Place, Problem, STEP_BYTES, Schedule,
 };
 use super::{MAX_BUFFERS, check_count, check_limit, check_name};
+use crate::order::sorted;
 
 pub(super) fn check(place: &Place, manifest: &Manifest, schedule: &Schedule) -> Result<(), FormatError> {
     check_count(place, "buffers", schedule.buffers.len(), MAX_BUFFERS)?;
@@ -55,15 +54,20 @@ fn check_parts(place: &Place, manifest: &Manifest, buffer: &Buffer) -> Result<()
         };
     }
     let mut covered = 0_u64;
-    let mut seen = BTreeSet::new();
+    let names: Vec<(&str, &str)> =
+        buffer.parts.iter().map(|part| (part.shard.as_str(), part.tensor.as_str())).collect();
+    for pair in sorted(&names, |a, b| a < b).windows(2) {
+        if let [a, b] = pair
+            && a == b
+        {
+            return Err(place.error(Problem::Duplicate { what: "part", name: a.1.to_owned() }));
+        }
+    }
     for part in &buffer.parts {
         if !manifest.lists(&part.shard) {
             return Err(place.error(Problem::UnlistedFile { path: part.shard.clone() }));
         }
         check_name(place, "tensor name", &part.tensor)?;
-        if !seen.insert((&part.shard, &part.tensor)) {
-            return Err(place.error(Problem::Duplicate { what: "part", name: part.tensor.clone() }));
-        }
         positive_words(place, "the size of a part", part.bytes)?;
         if part.at != covered {
             return Err(place.error(Problem::Coverage { covered, next: part.at, size: buffer.bytes }));

@@ -6,6 +6,7 @@ use super::super::{
 };
 use super::buffers::{check_range, find, positive_words, words};
 use super::{check_limit, check_name, check_workgroups, expr_range};
+use crate::order::sorted;
 
 pub(super) fn check(
     place: &Place,
@@ -77,13 +78,13 @@ fn check_conflicts(place: &Place, bindings: &[Binding], kinds: &[BindingKind]) -
     let of = |wanted: BindingKind| {
         bindings.iter().zip(kinds).filter(move |(_, kind)| **kind == wanted).map(|(binding, _)| binding)
     };
-    let mut written: Vec<&Binding> = of(BindingKind::ReadWrite).collect();
+    let written: Vec<&Binding> = of(BindingKind::ReadWrite).collect();
     for read in of(BindingKind::Read) {
         if written.iter().any(|write| write.buffer == read.buffer) {
             return Err(place.error(Problem::ReadWriteConflict(read.buffer)));
         }
     }
-    written.sort_unstable();
+    let written = sorted(&written, |a, b| a < b);
     for pair in written.windows(2) {
         if let [first, second] = pair
             && first.buffer == second.buffer

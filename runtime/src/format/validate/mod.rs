@@ -9,8 +9,6 @@ mod buffers;
 mod commands;
 mod manifest;
 
-use std::collections::BTreeSet;
-
 use super::{
     Bounds, Entry, Expr, FORMAT_VERSION, FormatError, MAX_SYMBOLS, MAX_WORKGROUPS, Manifest, Place, Problem,
     SCHEDULE_FILE, Schedule, TensorSlot,
@@ -50,8 +48,11 @@ pub fn validate(manifest: &Manifest, schedule: &Schedule) -> Result<(), FormatEr
 /// Inclusive bounds of the schedule's symbols.
 #[must_use]
 pub fn bounds(schedule: &Schedule) -> Bounds {
-    let bound = |s: &super::Symbol| (s.name.clone(), (i64::from(s.min), i64::from(s.max)));
-    schedule.symbols.iter().map(bound).collect()
+    let mut bounds = Bounds::new();
+    for symbol in &schedule.symbols {
+        bounds.insert(symbol.name.clone(), (i64::from(symbol.min), i64::from(symbol.max)));
+    }
+    bounds
 }
 
 fn check_version(place: &Place, found: u32) -> Result<(), FormatError> {
@@ -87,10 +88,9 @@ fn check_identifier(place: &Place, what: &'static str, name: &str) -> Result<(),
 
 fn check_symbols(place: &Place, schedule: &Schedule) -> Result<(), FormatError> {
     check_count(place, "symbols", schedule.symbols.len(), MAX_SYMBOLS)?;
-    let mut seen = BTreeSet::new();
-    for symbol in &schedule.symbols {
+    for (at, symbol) in schedule.symbols.iter().enumerate() {
         check_identifier(place, "symbol name", &symbol.name)?;
-        if !seen.insert(&symbol.name) {
+        if schedule.symbols.iter().take(at).any(|other| other.name == symbol.name) {
             return Err(place.error(Problem::Duplicate { what: "symbol", name: symbol.name.clone() }));
         }
         if symbol.min > symbol.max {

@@ -1,68 +1,11 @@
-//! JSON whose objects keep the order of their keys, as Python's dicts do: a template prints tools as they were given.
+//! JSON values for serde.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// A JSON value.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Json {
-    /// `null`.
-    Null,
-    /// `true` or `false`.
-    Bool(bool),
-    /// A whole number, written without a fraction. Those beyond 64 bits become [`Json::Float`].
-    Int(i128),
-    /// Any other number.
-    Float(f64),
-    /// A string.
-    Text(String),
-    /// An array.
-    List(Vec<Json>),
-    /// An object; keys are unique, in the order of their first appearance, with the last value given.
-    Map(Vec<(String, Json)>),
-}
-
-impl Json {
-    /// Parses a text. The nesting is bounded (128 levels).
-    ///
-    /// # Errors
-    /// Those of `serde_json`, with line and column.
-    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
-    }
-
-    /// The value of a key of an object.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Json> {
-        match self {
-            Self::Map(pairs) => pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value),
-            _ => None,
-        }
-    }
-
-    /// The string, when it is one.
-    #[must_use]
-    pub fn as_str(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-}
-
-impl From<&str> for Json {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<bool> for Json {
-    fn from(value: bool) -> Self {
-        Self::Bool(value)
-    }
-}
+use super::Json;
 
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -156,20 +99,5 @@ impl<'de> Visitor<'de> for JsonVisitor {
             }
         }
         Ok(Json::Map(pairs))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn order_and_kinds_of_numbers_survive() {
-        let text = r#"{"b":1,"a":[1.0,-2,18446744073709551615,true,null,"é"],"c":{}}"#;
-        let value = Json::parse(text).unwrap();
-        assert_eq!(serde_json::to_string(&value).unwrap(), text);
-        assert_eq!(Json::parse(r#"{"a":1,"b":2,"a":3}"#).unwrap(), Json::parse(r#"{"a":3,"b":2}"#).unwrap());
-        let deep = "[".repeat(1000) + &"]".repeat(1000);
-        assert!(Json::parse(&deep).is_err());
     }
 }

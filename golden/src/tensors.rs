@@ -1,0 +1,103 @@
+//! A safetensors file in memory: a table in JSON, then the bytes of all tensors.
+
+use qwenc_runtime::json::{FromJson, Json, JsonError, Object};
+use qwenc_runtime::order::sorted;
+
+/// Longest table, in bytes.
+const MAX_TABLE_BYTES: usize = 100 << 20;
+
+/// The tensors of a file, checked: their bytes lie side by side, and are as many as types and shapes say.
+#[derive(Debug)]
+pub(crate) struct Tensors<'a> {
+    tensors: Vec<(String, Tensor<'a>)>,
+    metadata: Vec<(String, String)>,
+}
+
+/// A tensor.
+#[derive(Clone, Debug)]
+pub(crate) struct Tensor<'a> {
+    pub(crate) dtype: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) data: &'a [u8],
+}
+
+/// A line of the table.
+struct Entry {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: [usize; 2],
+}
+
+impl FromJson for Entry {
+    fn from_json(json: &Json) -> Result<Self, JsonError> {
+        let object = Object::open(json)?;
+        Ok(Self {
+            dtype: object.field("dtype")?,
+            shape: object.field("shape")?,
+            data_offsets: object.field("data_offsets")?,
+        })
+    }
+}
+
+impl Entry {
+    /// Bytes that type and shape need.
+    fn bytes(&self) -> Option<usize> {
+        let element: usize = match self.dtype.as_str() {
+            "F64" | "I64" | "U64" => 8,
+            "F32" | "I32" | "U32" => 4,
+            "F16" | "BF16" | "I16" | "U16" => 2,
+            "I8" | "U8" | "BOOL" => 1,
+            _ => return None,
+        };
+        self.shape.iter().try_fold(element, |bytes, side| bytes.checked_mul(*side))
+    }
+}
+
+impl<'a> Tensors<'a> {
+    /// Reads the table. The message of a failure does not name the file.
+    pub(crate) fn new(content: &'a [u8]) -> Result<Self, String> {
+        let (length, rest) = content.split_first_chunk().ok_or("it ends before its table")?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).ok().filter(|it| *it <= MAX_TABLE_BYTES);
+        let length = length.ok_or("its table is too long")?;
+        let (table, data) = rest.split_at_checked(length).ok_or("it ends before its table does")?;
+        let table = Json::from_bytes(table).map_err(|error| format!("its table: {error}"))?;
+        let mut metadata = Vec::new();
+        let mut tensors = Vec::new();
+        let mut covered = Vec::new();
+        for (name, item) in table.pairs().ok_or("its table is no object")? {
+            if name == "__metadata__" {
+                for (key, value) in item.pairs().ok_or("its metadata is no object")? {
+                    let value = value.as_str().ok_or_else(|| format!("its metadata `{key}` is no text"))?;
+                    metadata.push((key.clone(), value.to_owned()));
+                }
+                continue;
+            }
+            let entry = Entry::from_json(item).map_err(|error| format!("tensor `{name}`: {error}"))?;
+            let [start, end] = entry.data_offsets;
+            if entry.bytes().is_none() || entry.bytes() != end.checked_sub(start) {
+                return Err(format!("type, shape and range of tensor `{name}` disagree"));
+            }
+            let bytes = data.get(start..end).ok_or_else(|| format!("it ends before tensor `{name}` does"))?;
+            covered.push(entry.data_offsets);
+            tensors.push((name.clone(), Tensor { dtype: entry.dtype, shape: entry.shape, data: bytes }));
+        }
+        let covered = sorted(&covered, |a, b| a < b);
+        let end = covered.iter().try_fold(0, |at, [start, end]| (*start == at).then_some(*end));
+        if end != Some(data.len()) {
+            return Err("its tensors do not lie side by side up to its end".to_owned());
+        }
+        Ok(Self { tensors, metadata })
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Tensor<'a>> {
+        self.tensors.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Tensor<'a>)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+}
