@@ -11,7 +11,7 @@ use crate::wasm_std;
 /// What JavaScript and module should take together under brotli, in bytes.
 const TARGET: u64 = 150_000;
 /// What they may not exceed meanwhile. It only ever goes down.
-const CEILING: u64 = 250_000;
+const CEILING: u64 = 233_000;
 /// Files of the result.
 const FILES: [&str; 2] = ["qwenc.js", "qwenc_bg.wasm"];
 /// The folder of the tool that writes the JavaScript, of wasm-opt, and of esbuild, which makes JavaScript short.
@@ -26,6 +26,10 @@ const FEATURES: [&str; 7] = [
     "--enable-reference-types",
     "--enable-multivalue",
 ];
+
+/// What makes the module larger by itself, and smaller under brotli: functions that are alike stay apart from those that call
+/// them, and lie together.
+const FOR_BROTLI: [&str; 2] = ["--one-caller-inline-max-function-size=0", "--reorder-functions-by-name"];
 
 /// Builds, makes it small, and says how large it is.
 pub(crate) fn run() -> Outcome {
@@ -55,6 +59,7 @@ pub(crate) fn run() -> Outcome {
     heading("sizes");
     let mut optimise = program(tools.join("node_modules/.bin/wasm-opt"));
     optimise.args(["-Oz", "--converge", "--strip-debug", "--strip-producers", "--strip-target-features"]);
+    optimise.args(FOR_BROTLI);
     optimise.args(FEATURES).arg(made.join("qwenc_bg.wasm")).arg("-o").arg(made.join("small.wasm"));
     run_command(&mut optimise)?;
     move_file(&made.join("small.wasm"), &made.join("qwenc_bg.wasm"))?;
