@@ -66,7 +66,7 @@ impl Schedule {
 fn parse<T: FromJson>(file: &str, version_key: &str, text: &[u8]) -> Result<T, FormatError> {
     let place = Place::file(file);
     let shape = |error: JsonError| place.error(Problem::Json(error.to_string()));
-    let value = Json::from_bytes(text).map_err(shape)?;
+    let value = Json::from_strict_bytes(text).map_err(shape)?;
     T::from_json(&value).map_err(|error| {
         match value.get(version_key).and_then(Json::as_u64).and_then(|it| u32::try_from(it).ok()) {
             Some(found) if found != FORMAT_VERSION => {

@@ -35,7 +35,7 @@ impl Json {
     /// # Errors
     /// [`JsonError`], with line and column.
     pub fn parse(text: &str) -> Result<Self, JsonError> {
-        parse::parse(text)
+        parse::parse(text, false)
     }
 
     /// Parses bytes.
@@ -45,6 +45,17 @@ impl Json {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, JsonError> {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::parse(text),
+            Err(_) => Err(JsonError::new("the text is not UTF-8")),
+        }
+    }
+
+    /// Parses bytes in which no object has a key twice: who else reads them may take the other value.
+    ///
+    /// # Errors
+    /// As [`Json::from_bytes`]; also for a key that is there twice.
+    pub fn from_strict_bytes(bytes: &[u8]) -> Result<Self, JsonError> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => parse::parse(text, true),
             Err(_) => Err(JsonError::new("the text is not UTF-8")),
         }
     }

@@ -9,8 +9,9 @@ const MAX_DEPTH: usize = 127;
 /// Objects of more keys than this are looked through for equal ones in the order of the keys.
 const FEW_KEYS: usize = 16;
 
-pub(super) fn parse(text: &str) -> Result<Json, JsonError> {
-    let mut parser = Parser { text, at: 0, depth: 0 };
+/// Parses a text; with `strict` no object may have a key twice.
+pub(super) fn parse(text: &str, strict: bool) -> Result<Json, JsonError> {
+    let mut parser = Parser { text, at: 0, depth: 0, strict };
     let value = parser.value();
     parser.blank();
     match value {
@@ -30,6 +31,7 @@ struct Parser<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
+    strict: bool,
 }
 
 /// What is wrong; the place is where the parser stands.
@@ -82,7 +84,12 @@ impl Parser<'_> {
                     }
                 }
                 self.depth -= 1;
-                Ok(Json::Map(unique(pairs)))
+                let count = pairs.len();
+                let pairs = unique(pairs);
+                if self.strict && pairs.len() < count {
+                    return Err("a key is there twice in an object that ends");
+                }
+                Ok(Json::Map(pairs))
             }
             b'[' => {
                 self.depth += 1;
