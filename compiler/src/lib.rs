@@ -2,7 +2,8 @@
 //!
 //! [`pipeline::compile`] is the table of contents: it names every stage in order.
 
-mod blank;
+pub mod bench;
+pub mod blank;
 pub mod bundle;
 pub mod cli;
 pub mod contain;

@@ -17,6 +17,7 @@ use qwenc_runtime::printable::printable;
 use qwenc_runtime::session::SAMPLE;
 use qwenc_runtime::tokenizer::TOKENIZER_FILE;
 
+use crate::blank::StandIns;
 use crate::bundle::{self, BundleError, BundleWriter, FolderSink, Shard, ShardWriter, Sink};
 use crate::error::CompileError;
 use crate::lower::{LowerError, LowerOptions, WeightSpec, lower, sample};
@@ -57,10 +58,33 @@ pub struct CompileOptions {
     pub cpu: bool,
     /// How matrices of floats are stored.
     pub weights: WeightRecipe,
-    /// Plan only: everything but the weights' bytes, which need not be there.
-    pub omit_weights: bool,
+    /// Where the weights' bytes come from.
+    pub weight_bytes: WeightBytes,
     /// Patches of images that one replay takes; 0 leaves the vision encoder out.
     pub max_image_patches: u32,
+}
+
+/// Where the weights' bytes come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightBytes {
+    /// The model's files.
+    #[default]
+    Model,
+    /// Nowhere: the bundle is a plan, and the files need not be there.
+    None,
+    /// Made up where the files are not there, and where matrices are to be rounded: the bundle runs as fast as the model
+    /// would, and says nothing.
+    MadeUp,
+}
+
+impl WeightBytes {
+    const fn stand_ins(self) -> Option<StandIns> {
+        match self {
+            Self::Model => None,
+            Self::None => Some(StandIns::Plan),
+            Self::MadeUp => Some(StandIns::Filled),
+        }
+    }
 }
 
 /// Patches that one replay takes where nothing else is said: 1,024 image tokens where 2 x 2 patches make one.
@@ -77,7 +101,7 @@ impl Default for CompileOptions {
             page: false,
             cpu: false,
             weights: WeightRecipe::default(),
-            omit_weights: false,
+            weight_bytes: WeightBytes::Model,
             max_image_patches: DEFAULT_IMAGE_PATCHES,
         }
     }
@@ -85,7 +109,7 @@ impl Default for CompileOptions {
 
 impl CompileOptions {
     fn load(&self) -> LoadOptions {
-        LoadOptions { given: self.given.clone(), sizes: self.sizes, missing_allowed: self.omit_weights }
+        LoadOptions { given: self.given.clone(), sizes: self.sizes, stand_ins: self.weight_bytes.stand_ins() }
     }
 }
 
@@ -169,7 +193,7 @@ pub fn compile_to(
     observer.imported(&loaded.graph);
     let raising = if loaded.is_decoder { passes::raising().to_vec() } else { passes::raising_stateless() };
     timed(observer, "raise", |observer| run_passes(&raising, &mut loaded.graph, observer))?;
-    let rounding = if options.omit_weights { Rounding::Plan } else { Rounding::Round };
+    let rounding = options.weight_bytes.stand_ins().map_or(Rounding::Round, Rounding::Plan);
     let records = timed(observer, "quantize", |observer| {
         Ok(quantize(&mut loaded.graph, &options.weights, rounding, &mut |done, total| {
             observer.progress(done, total);
@@ -225,7 +249,7 @@ fn see(
     run_passes(&passes::raising_stateless(), &mut vision.graph, observer)?;
     limit_to_segments(&mut vision.graph)
         .map_err(|cause| CompileError::Vision { file: file.clone(), cause: Box::new(cause) })?;
-    let rounding = if options.omit_weights { Rounding::Plan } else { Rounding::Round };
+    let rounding = options.weight_bytes.stand_ins().map_or(Rounding::Round, Rounding::Plan);
     let records = quantize(&mut vision.graph, &options.weights, rounding, &mut |done, total| {
         observer.progress(done, total);
     })?;
@@ -257,7 +281,7 @@ fn emit(
     let plans = timed(observer, "lower", |observer| lower_all(entries, options, observer))?;
     let mut writer = BundleWriter::new(sink);
     let packed = timed(observer, "pack weights", |observer| {
-        if options.omit_weights {
+        if options.weight_bytes == WeightBytes::None {
             return Ok(planned_weights(&plans));
         }
         pack_all(&plans, observer, &mut |shard| Ok(writer.write(&shard.path, &shard.bytes)?))
@@ -291,7 +315,11 @@ fn emit(
 /// The page's files, for a model that it can talk with.
 fn page(loaded: &Loaded, options: &CompileOptions) -> &'static [(&'static str, &'static [u8])] {
     let talks = loaded.is_decoder && loaded.assets.iter().any(|asset| asset.path == TOKENIZER_FILE);
-    if options.page && talks && !options.omit_weights { bundle::web::files() } else { &[] }
+    if options.page && talks && options.weight_bytes != WeightBytes::None {
+        bundle::web::files()
+    } else {
+        &[]
+    }
 }
 
 fn timed<T>(
@@ -447,7 +475,7 @@ fn manifest(
             }),
         },
         variants: vec!["baseline".to_string()],
-        weights_omitted: options.omit_weights,
+        weights_omitted: options.weight_bytes == WeightBytes::None,
         files: Vec::new(),
     }
 }

@@ -22,7 +22,7 @@ const ORDINARY_IDS: u64 = 500;
 fn compiled(dialect: &str) -> (Graph, Graph) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny").join(dialect);
     let files = locate(&folder, &Variants::default(), false).unwrap();
-    let options = LoadOptions { given: GivenSizes::default(), sizes: SIZES, missing_allowed: false };
+    let options = LoadOptions { given: GivenSizes::default(), sizes: SIZES, stand_ins: None };
     let before = load(&files, &options).unwrap().graph;
     let mut after = before.clone();
     run_all(&mut after, &mut |_, _| {}).unwrap();

@@ -44,15 +44,25 @@ pub(super) fn open_bundle(folder: &Path) -> Result<Bundle, OpenError> {
     Bundle::open(Folder::new(folder).map_err(damaged)?).map_err(damaged)
 }
 
-/// Loads a bundle on a device. `poison` fills temporaries with NaN, so that a wrong schedule shows.
-pub(super) fn load(bundle: &Bundle, device: &DeviceArgs, poison: bool) -> Result<Engine<Gpu>, OpenError> {
+/// Loads a bundle on a device whose dispatches can be timed, if it has time stamps.
+pub(super) fn load_timed(bundle: &Bundle, device: &DeviceArgs) -> Result<Engine<Gpu>, OpenError> {
+    let gpu = Gpu::open(&GpuOptions { time_stamps: true, ..options(bundle, device) })?;
+    Ok(Engine::load_with(bundle, gpu, LoadOptions::default(), &mut |_| ())?)
+}
+
+fn options(bundle: &Bundle, device: &DeviceArgs) -> GpuOptions {
     let requirements = &bundle.manifest().requirements;
-    let options = GpuOptions {
+    GpuOptions {
         adapter: device.adapter.clone(),
         max_buffer_bytes: requirements.max_buffer_bytes,
         max_storage_binding_bytes: requirements.max_storage_binding_bytes,
-    };
-    let gpu = Gpu::open(&options)?;
+        ..GpuOptions::default()
+    }
+}
+
+/// Loads a bundle on a device. `poison` fills temporaries with NaN, so that a wrong schedule shows.
+pub(super) fn load(bundle: &Bundle, device: &DeviceArgs, poison: bool) -> Result<Engine<Gpu>, OpenError> {
+    let gpu = Gpu::open(&options(bundle, device))?;
     let load = LoadOptions { poison, ..LoadOptions::default() };
     Ok(Engine::load_with(bundle, gpu, load, &mut |_| ())?)
 }

@@ -1,6 +1,8 @@
 //! The command line: one file a subcommand.
 
 mod answer;
+mod bench;
+mod bench_report;
 mod chat;
 mod compile;
 mod device;
@@ -25,7 +27,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::model::entries::DecoderSizes;
 use crate::model::load::GivenSizes;
 use crate::model::variant::Variants;
-use crate::pipeline::{CompileOptions, DEFAULT_IMAGE_PATCHES};
+use crate::pipeline::{CompileOptions, DEFAULT_IMAGE_PATCHES, WeightBytes};
 use crate::quantize::{Keep, StoreAs, WeightRecipe};
 
 /// Compile ONNX models ahead of time to WGSL, a schedule and packed weights, and replay them on WebGPU.
@@ -50,6 +52,8 @@ enum Command {
     Chat(chat::ChatArgs),
     /// Answer cases with known answers and count, or compare two such runs
     Eval(eval::EvalArgs),
+    /// Measure how fast a bundle is on a device, and how near that is to what the device can do
+    Bench(bench::BenchArgs),
     /// Show what is in a model or a bundle: operators, passes, fusions, kernels, memory
     Inspect(inspect::InspectArgs),
     /// Serve a bundle and its page to browsers
@@ -63,6 +67,18 @@ enum Weights {
     All,
     /// None.
     None,
+    /// Made-up ones.
+    MadeUp,
+}
+
+impl From<Weights> for WeightBytes {
+    fn from(weights: Weights) -> Self {
+        match weights {
+            Weights::All => Self::Model,
+            Weights::None => Self::None,
+            Weights::MadeUp => Self::MadeUp,
+        }
+    }
 }
 
 /// Options that say what to compile and for what sizes.
@@ -97,7 +113,8 @@ struct ModelArgs {
     /// How to store weights that the model has as floats: keep, f32, f16, q8 or q4
     #[arg(long, value_name = "FORMAT", default_value = "keep")]
     quant: StoreAs,
-    /// `none` plans only: shaders, schedule, limits and memory, but no weights, whose files need not be there
+    /// `none` plans only: shaders, schedule, limits and memory, but no weights, whose files need not be there. `made-up` fills in
+    /// numbers for what is not there: a bundle to measure, not to talk with
     #[arg(long, value_enum, default_value = "all")]
     weights: Weights,
     /// An exception from --quant: weights whose name, or layer's name, has this part (or matches, with *); may be repeated
@@ -120,7 +137,7 @@ impl ModelArgs {
             page: false,
             cpu: false,
             weights: WeightRecipe { default: self.quant, keep: self.keep.clone() },
-            omit_weights: self.weights == Weights::None,
+            weight_bytes: self.weights.into(),
             max_image_patches: self.max_image_patches,
         }
     }
@@ -145,6 +162,7 @@ pub fn run() -> ExitCode {
         Command::Generate(args) => generate::execute(&args),
         Command::Chat(args) => chat::execute(&args),
         Command::Eval(args) => eval::execute(&args),
+        Command::Bench(args) => bench::execute(&args),
         Command::Inspect(args) => inspect::execute(&args),
         Command::Serve(args) => serve::execute(&args),
     };

@@ -12,6 +12,7 @@ use super::entries::{DecoderSizes, PAST, TOKENS};
 use super::files::ModelFiles;
 use super::transform::join;
 use super::{rope_tables, single};
+use crate::blank::StandIns;
 use crate::error::CompileError;
 use crate::onnx::{ImportOptions, Model, import};
 use crate::passes::tabulate_rope;
@@ -46,8 +47,8 @@ pub struct LoadOptions {
     pub given: GivenSizes,
     /// Positions that a decoder's states hold, and positions of one prefill call.
     pub sizes: DecoderSizes,
-    /// External data need not exist: for a plan, to which no weights are written.
-    pub missing_allowed: bool,
+    /// What stands in for external data that does not exist; without it that is an error.
+    pub stand_ins: Option<StandIns>,
 }
 
 /// Sizes that the user gives.
@@ -62,7 +63,10 @@ pub struct GivenSizes {
 impl LoadOptions {
     /// A model as these options want it read.
     pub(super) fn adjust(&self, model: Model) -> Model {
-        if self.missing_allowed { model.with_missing_data_allowed() } else { model }
+        match self.stand_ins {
+            Some(stand_ins) => model.with_stand_ins(stand_ins),
+            None => model,
+        }
     }
 }
 
@@ -138,7 +142,7 @@ pub fn add_vision(
     let vision = match vision::load(&options.adjust(model), &config, max_patches) {
         Ok(vision) => vision,
         Err(cause @ (VisionError::Unrecognised { .. } | VisionError::Interface(_)))
-            if options.missing_allowed =>
+            if options.stand_ins == Some(StandIns::Plan) =>
         {
             loaded.notes.push(format!("`{}` is left out of the plan: {cause}", path.display()));
             return Ok(());

@@ -15,7 +15,7 @@ use super::error::{self, TensorError};
 use super::file::map_file;
 use super::proto::TensorProto;
 use super::tensor::dtype_of;
-use crate::blank;
+use crate::blank::{self, StandIns};
 use crate::contain::{self, Refusal};
 
 /// The files of one model, each mapped once.
@@ -23,8 +23,8 @@ use crate::contain::{self, Refusal};
 pub(super) struct ExternalFiles {
     folder: Option<PathBuf>,
     open: Mutex<BTreeMap<String, Bytes>>,
-    /// Tensors in files that do not exist get stand-ins.
-    missing_allowed: bool,
+    /// What tensors in files that do not exist get.
+    missing: Option<StandIns>,
     /// Stand-ins by location, offset and length: a tensor that is read again is the same.
     stand_ins: Mutex<BTreeMap<(String, u64, usize), Bytes>>,
 }
@@ -42,21 +42,16 @@ impl ExternalFiles {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Self {
-            folder: Some(folder),
-            open: Mutex::default(),
-            missing_allowed: false,
-            stand_ins: Mutex::default(),
-        }
+        Self { folder: Some(folder), open: Mutex::default(), missing: None, stand_ins: Mutex::default() }
     }
 
     pub(super) fn none() -> Self {
-        Self { folder: None, open: Mutex::default(), missing_allowed: false, stand_ins: Mutex::default() }
+        Self { folder: None, open: Mutex::default(), missing: None, stand_ins: Mutex::default() }
     }
 
     /// From now on the tensors in files that do not exist get stand-ins.
-    pub(super) fn allow_missing(&mut self) {
-        self.missing_allowed = true;
+    pub(super) fn allow_missing(&mut self, stand_ins: StandIns) {
+        self.missing = Some(stand_ins);
     }
 
     /// The bytes of `tensor`, which takes `wanted` of them.
@@ -82,7 +77,8 @@ impl ExternalFiles {
             if let Some(have) = stand_ins.get(&key) {
                 return Ok(have.clone());
             }
-            let bytes = blank::weight(dtype, wanted)
+            let kind = self.missing.unwrap_or(StandIns::Plan);
+            let bytes = blank::weight(dtype, wanted, kind)
                 .map_err(|error| refuse(format!("no room for {wanted} bytes in its place: {error}")))?;
             stand_ins.insert(key, bytes.clone());
             return Ok(bytes);
@@ -108,7 +104,7 @@ impl ExternalFiles {
         let folder =
             self.folder.as_deref().ok_or("the model is not in a file and cannot have external data")?;
         let file = match contain::open(folder, location) {
-            Err(Refusal::Missing(_)) if self.missing_allowed => return Ok(None),
+            Err(Refusal::Missing(_)) if self.missing.is_some() => return Ok(None),
             opened => opened.map_err(|refusal| refusal.to_string())?,
         };
         let bytes = map_whole(&file)

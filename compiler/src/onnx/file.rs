@@ -15,6 +15,7 @@ use super::error::{self, ReadError, TensorError};
 use super::external::ExternalFiles;
 use super::proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use super::tensor::{decode, dtype_of};
+use crate::blank::StandIns;
 use crate::contain::{self, Refusal};
 use qwenc_runtime::printable::is_printable;
 
@@ -121,10 +122,10 @@ impl Model {
         Ok(Self { path: path.to_owned(), proto, opsets, external })
     }
 
-    /// External data need not exist: stand-ins take its place, which are enough to plan, not to run.
+    /// External data need not exist: stand-ins take its place, which are enough to plan and to measure.
     #[must_use]
-    pub fn with_missing_data_allowed(mut self) -> Self {
-        self.external.allow_missing();
+    pub fn with_stand_ins(mut self, stand_ins: StandIns) -> Self {
+        self.external.allow_missing(stand_ins);
         self
     }
 

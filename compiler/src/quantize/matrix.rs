@@ -4,7 +4,7 @@ use bytes::Bytes;
 use qwenc_ir::{DType, Tensor};
 
 use super::round::{self, CodeRange, Fit, Method};
-use crate::blank;
+use crate::blank::{self, StandIns};
 use crate::matrix::Matrix;
 
 /// Weights that share a scale.
@@ -70,13 +70,13 @@ pub(super) fn quantize(matrix: &Matrix, bits: usize) -> Option<(Quantized, Sums)
 }
 
 /// What [`quantize`] gives without looking at the weights: tensors of the same types and sizes, with scales in f16.
-pub(super) fn planned(matrix: &Matrix, bits: usize) -> Option<Quantized> {
+pub(super) fn planned(matrix: &Matrix, bits: usize, kind: StandIns) -> Option<Quantized> {
     let (n, k) = matrix.extent();
     let blocks = k.div_ceil(BLOCK);
     let code_type = if bits == 4 { DType::U4 } else { DType::U8 };
     let bytes = |dtype: DType, columns: usize| dtype.bytes_for(n.checked_mul(columns)?);
-    let codes = blank::codes(bytes(code_type, k)?).ok()?;
-    let scales = blank::weight(DType::F16, bytes(DType::F16, blocks)?).ok()?;
+    let codes = blank::codes(bytes(code_type, k)?, kind).ok()?;
+    let scales = blank::weight(DType::F16, bytes(DType::F16, blocks)?, kind).ok()?;
     Some(Quantized {
         codes: Tensor::new(code_type, vec![n, k], codes).ok()?,
         scales: Tensor::new(DType::F16, vec![n, blocks], scales).ok()?,

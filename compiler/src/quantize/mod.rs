@@ -21,7 +21,7 @@ use qwenc_runtime::format::WeightFacts;
 
 pub use recipe::{Keep, RecipeError, StoreAs, WeightRecipe};
 
-use crate::blank;
+use crate::blank::{self, StandIns};
 use crate::matrix::{Matrix, MatrixKind};
 
 /// What was done with one weight.
@@ -74,8 +74,8 @@ impl Weight {
 pub enum Rounding {
     /// They are.
     Round,
-    /// Only types and sizes change, for a plan: codes are stand-ins, and no error is known.
-    Plan,
+    /// Only types and sizes change: codes are stand-ins, and no error is known.
+    Plan(StandIns),
 }
 
 /// Stores the weights of a graph as the recipe says. Gives a record for each matrix of floats that a layer or lookup reads.
@@ -241,7 +241,9 @@ fn store(
         StoreAs::Keep => Ok((StoreAs::Keep, None)),
         StoreAs::F32 | StoreAs::F16 => {
             let (tensor, error) = match rounding {
-                Rounding::Plan => (planned_floats(&weight.matrix, wanted).ok_or_else(no_room)?, None),
+                Rounding::Plan(kind) => {
+                    (planned_floats(&weight.matrix, wanted, kind).ok_or_else(no_room)?, None)
+                }
                 Rounding::Round => {
                     let (tensor, error) = as_floats(&weight.matrix, wanted).ok_or_else(|| {
                         refuse("it has weights that the format cannot hold: keep it in f32 with `--keep f32:NAME`")
@@ -256,7 +258,9 @@ fn store(
         StoreAs::Q8 | StoreAs::Q4 => {
             let bits = if wanted == StoreAs::Q4 { 4 } else { 8 };
             let (quantized, sums) = match rounding {
-                Rounding::Plan => (matrix::planned(&weight.matrix, bits).ok_or_else(no_room)?, None),
+                Rounding::Plan(kind) => {
+                    (matrix::planned(&weight.matrix, bits, kind).ok_or_else(no_room)?, None)
+                }
                 Rounding::Round => {
                     let (quantized, sums) = matrix::quantize(&weight.matrix, bits)
                         .ok_or_else(|| refuse("it has weights that are no finite numbers"))?;
@@ -310,10 +314,11 @@ fn as_floats(matrix: &Matrix, wanted: StoreAs) -> Option<(Tensor, RoundingError)
 }
 
 /// As [`as_floats`] without looking at the weights.
-fn planned_floats(matrix: &Matrix, wanted: StoreAs) -> Option<Tensor> {
+fn planned_floats(matrix: &Matrix, wanted: StoreAs, kind: StandIns) -> Option<Tensor> {
     let (n, k) = matrix.extent();
     let dtype = if wanted == StoreAs::F16 { DType::F16 } else { DType::F32 };
-    Tensor::new(dtype, vec![n, k], blank::weight(dtype, dtype.bytes_for(n.checked_mul(k)?)?).ok()?).ok()
+    let bytes = blank::weight(dtype, dtype.bytes_for(n.checked_mul(k)?)?, kind).ok()?;
+    Tensor::new(dtype, vec![n, k], bytes).ok()
 }
 
 fn relative(errors: f64, squares: f64) -> f64 {

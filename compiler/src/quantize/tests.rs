@@ -54,7 +54,7 @@ fn a_plan_has_the_types_and_sizes_of_the_real_thing() {
             assert_eq!(qwenc_ir::verify(&graph), Ok(()));
             qwenc_ir::text::print_brief(&graph)
         };
-        assert_eq!(types(Rounding::Plan), types(Rounding::Round));
+        assert_eq!(types(Rounding::Plan(StandIns::Plan)), types(Rounding::Round));
     }
 }
 

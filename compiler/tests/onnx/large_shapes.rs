@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::common::bindings_fit;
 use crate::onnx_builder::qwen::{Sizes, write_decoder, write_embedding};
-use qwenc::pipeline::{CompileOptions, Compiled, Silent, compile, compile_to};
+use qwenc::pipeline::{CompileOptions, Compiled, Silent, WeightBytes, compile, compile_to};
 use qwenc::quantize::{StoreAs, WeightRecipe};
 use qwenc_runtime::bundle::{Bundle, Folder};
 
@@ -34,7 +34,7 @@ const NINE_BILLION: Sizes = Sizes { hidden: 4096, inner: 12_288, ..FOUR_BILLION 
 fn options(store: StoreAs) -> CompileOptions {
     CompileOptions {
         weights: WeightRecipe { default: store, ..WeightRecipe::default() },
-        omit_weights: true,
+        weight_bytes: WeightBytes::None,
         ..CompileOptions::default()
     }
 }
@@ -93,7 +93,7 @@ fn a_plan_is_the_bundle_without_its_weights() {
         let planned = compile(&tiny, &dir.path().join("plan"), &options(store), &mut Silent).unwrap();
         let again = compile_to(&tiny, &mut BTreeMap::new(), &options(store), &mut Silent).unwrap();
         assert_eq!(planned.manifest, again.manifest, "the same plan, byte for byte");
-        let whole = CompileOptions { omit_weights: false, ..options(store) };
+        let whole = CompileOptions { weight_bytes: WeightBytes::Model, ..options(store) };
         let whole = compile_to(&tiny, &mut BTreeMap::new(), &whole, &mut Silent).unwrap();
         assert_eq!(planned.manifest.requirements, whole.manifest.requirements);
         let shaders = |compiled: &Compiled| {
@@ -118,7 +118,7 @@ fn a_plan_is_the_bundle_without_its_weights() {
 /// Without the option a file that is not there is an error.
 #[test]
 fn missing_weights_are_refused_for_a_bundle() {
-    let whole = CompileOptions { omit_weights: false, ..options(StoreAs::Keep) };
+    let whole = CompileOptions { weight_bytes: WeightBytes::Model, ..options(StoreAs::Keep) };
     let error = compile_to(model(SMALL).path(), &mut BTreeMap::new(), &whole, &mut Silent).unwrap_err();
     assert!(format!("{error:?}").contains("onnx_data"), "{error:?}");
 }

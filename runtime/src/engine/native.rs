@@ -1,11 +1,12 @@
 //! The native back end: [`Gpu`] on wgpu.
 
 use std::future::Ready;
+use std::sync::Arc;
 
 use super::{Backend, BufferRole, DeviceLimits, Engine, EngineError, LoadOptions, Recorder};
 use crate::bundle::{Bundle, Progress};
 use crate::format::{BindingKind, Pipeline, PipelineId};
-use crate::gpu::{Gpu, GpuError};
+use crate::gpu::{Gpu, GpuError, Timer};
 
 impl Backend for Gpu {
     type Error = GpuError;
@@ -91,7 +92,7 @@ impl Backend for Gpu {
         self.scoped(what, || {
             let descriptor = wgpu::CommandEncoderDescriptor { label: Some(what) };
             let encoder = self.device().create_command_encoder(&descriptor);
-            let mut recorder = NativeRecorder { encoder, pass: None };
+            let mut recorder = NativeRecorder { encoder, pass: None, timer: self.timer(), timed: None };
             record(&mut recorder);
             recorder.pass = None;
             self.queue().submit([recorder.encoder.finish()]);
@@ -156,6 +157,9 @@ pub struct NativePipeline {
 pub struct NativeRecorder {
     encoder: wgpu::CommandEncoder,
     pass: Option<wgpu::ComputePass<'static>>,
+    timer: Option<Arc<Timer>>,
+    /// The number of the next dispatch, when it is timed.
+    timed: Option<u32>,
 }
 
 impl NativeRecorder {
@@ -168,13 +172,34 @@ impl NativeRecorder {
 
 impl Recorder<Gpu> for NativeRecorder {
     fn dispatch(&mut self, pipeline: &NativePipeline, bind_group: &wgpu::BindGroup, workgroups: [u32; 3]) {
-        let Self { encoder, pass } = self;
-        let pass = pass.get_or_insert_with(|| {
-            encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime()
-        });
+        let timed = self.timed.take().zip(self.timer.clone());
+        if timed.is_some() {
+            self.pass = None;
+        }
+        let Self { encoder, pass, .. } = self;
+        let pass_of = |timestamp_writes| wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+        let begin = |encoder: &mut wgpu::CommandEncoder| match &timed {
+            None => encoder.begin_compute_pass(&pass_of(None)).forget_lifetime(),
+            Some((index, timer)) => {
+                let stamps = wgpu::ComputePassTimestampWrites {
+                    query_set: &timer.queries,
+                    beginning_of_pass_write_index: Some(2 * index),
+                    end_of_pass_write_index: Some(2 * index + 1),
+                };
+                encoder.begin_compute_pass(&pass_of(Some(stamps))).forget_lifetime()
+            }
+        };
+        let pass = pass.get_or_insert_with(|| begin(encoder));
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, bind_group, &[]);
         pass.dispatch_workgroups(workgroups[0], workgroups[1], workgroups[2]);
+        if timed.is_some() {
+            self.pass = None;
+        }
+    }
+
+    fn time_next(&mut self, index: u32) {
+        self.timed = self.timer.as_ref().filter(|timer| index < timer.count / 2).map(|_| index);
     }
 
     fn copy(&mut self, src: &wgpu::Buffer, src_offset: u64, dst: &wgpu::Buffer, dst_offset: u64, bytes: u64) {

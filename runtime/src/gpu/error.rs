@@ -72,6 +72,12 @@ pub enum GpuError {
         /// How long was waited.
         seconds: u64,
     },
+    /// The device has not what is asked of it.
+    #[error("the device has no {what}; choose another adapter ({ADAPTER_ENV})")]
+    Feature {
+        /// What it lacks.
+        what: &'static str,
+    },
     /// A probe was called with arguments that no kernel could have.
     #[error("kernel probe: {message}")]
     Probe {

@@ -6,17 +6,23 @@
 
 mod adapter;
 mod error;
+mod floor;
 mod pipelines;
 pub mod probe;
 mod scope;
+mod timer;
 mod transfer;
 
 pub use adapter::{ADAPTER_ENV, AdapterSummary, list_adapters};
 pub use error::GpuError;
+pub use floor::Floor;
 pub use scope::UncapturedErrors;
+pub use timer::MAX_TIMED;
+pub(crate) use timer::Timer;
 
 use adapter::select_adapter;
 use pipelines::PipelineStore;
+use timer::TimerSlot;
 
 /// Storage buffers WebGPU guarantees to one shader stage.
 pub const DEFAULT_STORAGE_BUFFERS: u32 = 8;
@@ -35,6 +41,8 @@ pub struct GpuOptions {
     pub max_buffer_bytes: u64,
     /// Largest range bound as storage, in bytes; at most [`DEFAULT_STORAGE_BINDING_BYTES`] costs nothing to ask for.
     pub max_storage_binding_bytes: u64,
+    /// Ask for time stamps where the adapter has them, for [`Gpu::start_timer`].
+    pub time_stamps: bool,
 }
 
 impl GpuOptions {
@@ -42,6 +50,12 @@ impl GpuOptions {
     #[must_use]
     pub fn named(name: &str) -> Self {
         Self { adapter: Some(name.to_owned()), ..Self::default() }
+    }
+
+    /// Of the features that an adapter has, those that are used.
+    fn features(&self, available: wgpu::Features) -> wgpu::Features {
+        let wanted = if self.time_stamps { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
+        wanted & available
     }
 
     fn limits(&self) -> wgpu::Limits {
@@ -64,6 +78,7 @@ pub struct Gpu {
     adapter: AdapterSummary,
     uncaptured: UncapturedErrors,
     pipelines: Option<PipelineStore>,
+    timer: TimerSlot,
 }
 
 impl Gpu {
@@ -77,14 +92,14 @@ impl Gpu {
         let summary = AdapterSummary::of(&adapter);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("qwenc"),
-            required_features: wgpu::Features::empty(),
+            required_features: options.features(adapter.features()),
             required_limits: options.limits(),
             ..wgpu::DeviceDescriptor::default()
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| GpuError::Device { adapter: summary.name.clone(), message: e.to_string() })?;
         let uncaptured = UncapturedErrors::install(&device);
-        Ok(Self { device, queue, adapter: summary, uncaptured, pipelines: None })
+        Ok(Self { device, queue, adapter: summary, uncaptured, pipelines: None, timer: TimerSlot::default() })
     }
 
     /// The same device, which from here on keeps the pipelines that are compiled through this value and its clones, and

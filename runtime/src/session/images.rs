@@ -91,7 +91,7 @@ impl<B: Backend> Session<B> {
         let call = Call { ids, positions: Positions::Explicit(&plan.positions), rows: &plan.rows };
         let mut logits = Vec::with_capacity(wanted.len());
         for batch in plan.batches {
-            self.encode(pictures.get(batch.pictures).unwrap_or_default(), &facts)?;
+            self.encode_with(pictures.get(batch.pictures).unwrap_or_default(), &facts)?;
             for piece in self.pieces(batch.tokens) {
                 self.prefill_chunk(call, piece.clone())?;
                 for row in wanted.iter().filter(|row| piece.contains(row)) {
@@ -103,8 +103,20 @@ impl<B: Backend> Session<B> {
         Ok(logits)
     }
 
+    /// Encodes pictures that fit one replay, and leaves their feature rows on the GPU. Does not wait for it. For measuring:
+    /// [`Session::feed_pictures_async`] does this by itself.
+    ///
+    /// # Errors
+    /// [`SessionError::NoVision`]; [`SessionError::Vision`] for pictures that do not fit; [`SessionError::Engine`] when the GPU
+    /// fails.
+    pub fn encode(&mut self, pictures: &[Picture<'_>]) -> Result<(), SessionError> {
+        let facts = self.vision().ok_or(SessionError::NoVision)?.clone();
+        check_values(pictures, &facts)?;
+        self.encode_with(pictures, &facts)
+    }
+
     /// Feature rows of pictures that fit one replay, left on the GPU.
-    fn encode(&mut self, pictures: &[Picture<'_>], facts: &VisionFacts) -> Result<(), SessionError> {
+    fn encode_with(&mut self, pictures: &[Picture<'_>], facts: &VisionFacts) -> Result<(), SessionError> {
         let grids: Vec<Grid> = pictures.iter().map(|picture| picture.grid).collect();
         let tables = tables(&grids, facts)?;
         let pixels: Vec<f32> = match pictures {
@@ -142,20 +154,13 @@ fn plan(
     past: u32,
     rope_delta: i32,
 ) -> Result<Plan, VisionError> {
-    let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-    let patch_values = size(facts.patch_values.into());
-    for (image, picture) in pictures.iter().enumerate() {
-        picture.grid.check(facts)?;
-        let expected = size(picture.grid.patches()).saturating_mul(patch_values);
-        if picture.values.len() != expected {
-            return Err(VisionError::Values { image, expected, found: picture.values.len() });
-        }
-    }
+    check_values(pictures, facts)?;
     let grids: Vec<Grid> = pictures.iter().map(|picture| picture.grid).collect();
     let index = rope_index(ids, &grids, facts, past, rope_delta)?;
     let mut rows = vec![-1; ids.len()];
     let mut batches = vec![Batch { pictures: 0..0, tokens: 0..ids.len() }];
     let (mut at, mut patches, mut row) = (0, 0_u64, 0_i32);
+    let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     for (image, grid) in grids.iter().enumerate() {
         at += ids.iter().skip(at).take_while(|id| u32::try_from(**id) != Ok(facts.image_token)).count();
         if patches + grid.patches() > facts.max_patches.into() {
@@ -176,6 +181,20 @@ fn plan(
         }
     }
     Ok(Plan { positions: index.positions, rope_delta: index.rope_delta, rows, batches })
+}
+
+/// Checks that pictures have as many values as their grids say.
+fn check_values(pictures: &[Picture<'_>], facts: &VisionFacts) -> Result<(), VisionError> {
+    let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let patch_values = size(facts.patch_values.into());
+    for (image, picture) in pictures.iter().enumerate() {
+        picture.grid.check(facts)?;
+        let expected = size(picture.grid.patches()).saturating_mul(patch_values);
+        if picture.values.len() != expected {
+            return Err(VisionError::Values { image, expected, found: picture.values.len() });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
