@@ -12,9 +12,9 @@ const WORKGROUP: u32 = 64;
 /// Positions that one invocation of [`prefill`] computes, so that it loads an input once and not K times.
 const RUN: u32 = 8;
 /// Taps are unrolled.
-const MAX_TAPS: u32 = 16;
+pub(crate) const MAX_TAPS: u32 = 16;
 /// Columns of the state are copied one after the other.
-const MAX_STATE: u32 = 64;
+pub(crate) const MAX_STATE: u32 = 64;
 
 /// Parameters of all kernels here: `y[s] = act(sum_j w[c, j] * x'[s + j] + bias)`, where `x'` is the last K-1 columns
 /// of the past followed by x.

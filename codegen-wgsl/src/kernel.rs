@@ -3,6 +3,7 @@
 use qwenc_ir::dim::Atom;
 use qwenc_ir::{Dim, Ranges};
 
+use crate::validate::Features;
 use crate::view::{BufferKey, Elem, View};
 
 /// Limits that every kernel keeps: those that WebGPU guarantees on every device.
@@ -53,6 +54,9 @@ pub struct Kernel {
     pub family: &'static str,
     /// The complete WGSL module; the entry point is `main`.
     pub source: String,
+    /// Another module for devices that have subgroups, with the same bindings and geometry: invocations of a subgroup sum
+    /// without workgroup memory. It takes any size of subgroups from 4 on, and that a subgroup has neighbouring invocations.
+    pub subgroups: Option<String>,
     /// Allocations bound read-only, in binding order.
     pub reads: Vec<BufferKey>,
     /// Allocations bound read-write, in binding order.
@@ -61,6 +65,17 @@ pub struct Kernel {
     pub workgroup_size: [u32; 3],
     /// Workgroups, over symbols; evaluated when a step is recorded.
     pub workgroups: [Dim; 3],
+}
+
+impl Kernel {
+    /// With another module for devices that have subgroups.
+    ///
+    /// # Errors
+    /// When it is not valid WGSL.
+    pub(crate) fn with_subgroups(self, source: String) -> Result<Self, CodegenError> {
+        crate::validate::validate(self.family, &source, self.workgroup_size, Features::Subgroups)?;
+        Ok(Self { subgroups: Some(source), ..self })
+    }
 }
 
 /// The symbols of a bundle in slot order, with inclusive bounds.
@@ -265,10 +280,11 @@ impl Bindings {
                 _ => return Err(unsupported(format!("up to {dim} workgroups along one dimension"))),
             }
         }
-        crate::validate::validate(family, &source, workgroup_size)?;
+        crate::validate::validate(family, &source, workgroup_size, Features::None)?;
         Ok(Kernel {
             family,
             source,
+            subgroups: None,
             reads: self.reads.into_iter().map(|(key, _)| key).collect(),
             writes: self.writes.into_iter().map(|(key, _)| key).collect(),
             workgroup_size,

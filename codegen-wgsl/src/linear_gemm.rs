@@ -39,8 +39,8 @@ struct Source {
 /// The layer for `[..., K]`; `params.norm` must be absent (prefill normalises in a kernel of its own).
 pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, CodegenError> {
     let checks = Checks::of(FAMILY);
-    if params.norm.is_some() {
-        return Err(checks.fail("a norm in front; run it as a kernel of its own"));
+    if params.norm.is_some() || params.conv.is_some() {
+        return Err(checks.fail("a norm in front or a convolution behind; run it as a kernel of its own"));
     }
     let layer = Layer::new(checks, params)?;
     let bound = layer.bind(checks, params, Grain::Vector)?;

@@ -2,7 +2,8 @@
 //!
 //! Decoding is bound by how fast weights stream in, so the kernel starts reading them at once: nothing is prepared in
 //! shared memory, and x, which stays in the caches, is read along. Quantized weights are small beside x, and are the
-//! exception: there x is put in workgroup memory first, if it fits.
+//! exception: there x is put in workgroup memory first, if it fits, and a lane's share of the weights is on its way
+//! meanwhile, if it is not too large for registers.
 
 use askama::Template;
 use qwenc_ir::Dim;
@@ -17,6 +18,9 @@ use crate::weight_read::Grain;
 use crate::wgsl_math::MathLibrary;
 
 const FAMILY: &str = "linear_gemv";
+
+/// Units that a lane loads ahead: they wait in registers.
+const MOST_AHEAD: u32 = 16;
 
 /// How a workgroup divides its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +41,16 @@ struct Geometry {
 
 impl Geometry {
     /// For rows of `units` units of the weight.
-    fn choose(format: WeightFormat, units: u32, layer: &Layer, norm: bool) -> Self {
+    fn choose(format: WeightFormat, units: u32, layer: &Layer, norm: Norm) -> Self {
         let (n, per_output) = (layer.n, layer.per_output);
         // Few outputs want many lanes each, to keep the whole device busy; many outputs want rows that share x.
         let lanes = if n < 2048 { 64 } else { 32 };
         let lanes = lanes.min(units.next_power_of_two()).max(4);
+        if norm == Norm::Parts {
+            // x is put in place in any case: what its parts are multiplied by differs.
+            let unroll = (units / lanes).clamp(1, 4);
+            return Self { lanes, groups: 256 / lanes, rows: 1, unroll, stage: true };
+        }
         if format == WeightFormat::F32 {
             let rows = if n >= 16384 && per_output == 1 { 2 } else { 1 };
             return Self { lanes, groups: 128 / lanes, rows, unroll: 4, stage: false };
@@ -56,14 +65,100 @@ impl Geometry {
         let unroll = (units / lanes).clamp(1, 4);
         // The more outputs a workgroup makes, the less it matters that it reads all of x first.
         let size = 256;
-        let sums = (rows * per_output + u32::from(norm)) * size * 4;
+        let sums = (rows * per_output + u32::from(norm == Norm::Whole)) * size * 4;
         let staged = units.saturating_mul(format.unit_vectors() * 16).saturating_add(sums);
         let stage = matches!(format, WeightFormat::Quantized(_)) && staged <= limits::WORKGROUP_BYTES;
         Self { lanes, groups: if stage { size } else { 128 } / lanes, rows, unroll, stage }
     }
 
+    /// Turns of all lanes for rows of `units` units, when the weights of all of them can be loaded ahead.
+    fn ahead(self, units: u32, accs: u32) -> u32 {
+        let turns = units.div_ceil(self.lanes);
+        if self.stage && turns.saturating_mul(accs) <= MOST_AHEAD { turns } else { 0 }
+    }
+
     const fn size(self) -> u32 {
         self.lanes * self.groups
+    }
+}
+
+/// What stands in front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Norm {
+    None,
+    /// Over all of x, without a gate: one factor of every dot product.
+    Whole,
+    /// Over parts of x, or with a gate.
+    Parts,
+}
+
+/// A norm over parts of x.
+struct Part {
+    /// Vectors of x.
+    vectors: u32,
+    /// Vectors of x that one invocation takes.
+    turns: u32,
+    /// Vectors of a part.
+    part_vectors: u32,
+    /// Elements of a part.
+    width: u32,
+    /// The body of the gate's function of `q`, and its four elements `g` behind the activation.
+    gate: Option<(String, String)>,
+}
+
+/// The width of the parts that a norm goes over, unless it goes over all of x without a gate.
+fn check_norm(checks: Checks, layer: &Layer, params: &LinearParams) -> Result<Option<u32>, CodegenError> {
+    let Some(norm) = &params.norm else { return Ok(None) };
+    if norm.heads == 0 || !layer.k.is_multiple_of(norm.heads) {
+        return Err(checks.fail(format!("{} columns in {} parts", layer.k, norm.heads)));
+    }
+    let width = layer.k / norm.heads;
+    checks.expect("the norm's weight", &norm.weight, Elem::F32, &[&Dim::from(width)])?;
+    if norm.is_plain() {
+        return Ok(None);
+    }
+    if let Some((gate, _)) = &norm.gate {
+        checks.expect("the norm's gate", gate, Elem::F32, &[&Dim::constant(1), &Dim::from(layer.k)])?;
+    }
+    if takes_parts(layer.k, norm.heads) {
+        Ok(Some(width))
+    } else {
+        Err(checks.fail(format!("{} columns in {} parts do not fit", layer.k, norm.heads)))
+    }
+}
+
+/// Whether a row of `k` columns can be normalised in `heads` equal parts on its way into the kernel.
+pub fn takes_parts(k: u32, heads: u32) -> bool {
+    // x, squares of its vectors, and the sums: one output a group.
+    let bytes = u64::from(k.div_ceil(16)) * 64 + u64::from(k.div_ceil(4)) * 4 + 256 * 4;
+    heads > 0
+        && k.is_multiple_of(heads)
+        && (k / heads).is_multiple_of(4)
+        && bytes <= u64::from(limits::WORKGROUP_BYTES)
+}
+
+/// A turn whose weights are loaded ahead.
+struct Ahead {
+    /// Statements that say which unit it is, and load it.
+    loads: String,
+    /// What holds of lanes that have a unit in this turn; none when all have.
+    guard: Option<String>,
+    /// Statements that take it into the sums.
+    turn: String,
+}
+
+impl Ahead {
+    fn new(bound: &BoundLayer, accs: u32, g: Geometry, units: u32, index: &str, turn: u32) -> Self {
+        let suffix = turn.to_string();
+        let unit = format!("{index}{suffix}");
+        let at = if turn == 0 { "lane".to_string() } else { format!("lane + {}u", turn * g.lanes) };
+        let partial = (turn + 1) * g.lanes > units;
+        let clamped = if partial { format!("min({at}, {}u)", units - 1) } else { at.clone() };
+        Self {
+            loads: format!("    let {unit} = {clamped};\n{}", loads(bound, accs, &unit, &suffix)),
+            guard: partial.then(|| format!("{at} < {units}u")),
+            turn: self::turn(bound, accs, Some(units), &unit, &suffix),
+        }
     }
 }
 
@@ -76,9 +171,14 @@ struct Source {
     read: String,
     per_output: u32,
     glu: bool,
+    /// A norm over all of x.
     norm: bool,
+    /// A norm over parts of x.
+    part: Option<Part>,
     eps: String,
     g: Geometry,
+    /// The module for devices with subgroups.
+    subgroups: bool,
     halves: Vec<u32>,
     /// Dot products of a group.
     accs: u32,
@@ -97,10 +197,17 @@ struct Source {
     x_body: String,
     norm_body: Option<String>,
     store: String,
+    /// Further inputs of the epilogue at `column`.
+    extras: Vec<String>,
+    /// The convolution's function, and its channels.
+    convolve: Option<String>,
+    channels: u32,
     first: String,
     weight_functions: String,
     /// For each dot product, statements that say where its row of the weight starts.
     starts: Vec<String>,
+    /// Turns whose weights are loaded before x is put in workgroup memory: all, or none.
+    ahead: Vec<Ahead>,
     /// Statements of an unrolled turn, for each unit of it.
     turns: Vec<String>,
     /// Statements of a turn that is not unrolled.
@@ -116,32 +223,44 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
     if !layer.rows.is(1) {
         return Err(checks.fail(format!("{} rows, expected one", layer.rows)));
     }
-    let columns = Dim::from(layer.k);
-    if let Some(norm) = &params.norm {
-        checks.expect("the norm's weight", &norm.weight, Elem::F32, &[&columns])?;
-    }
+    let part = check_norm(checks, &layer, params)?;
     let bound = layer.bind(checks, params, Grain::Unit)?;
     let mut library = MathLibrary::default();
-    let store = bound.store(checks, symbols, params, &mut library)?;
+    let (extras, store) = bound.early_store(checks, symbols, params, &mut library, "column")?;
+    if params.conv.is_some() && (params.epilogue.is_some() || params.glu.is_some()) {
+        return Err(checks.fail("a convolution beside an epilogue or a gate"));
+    }
+    let convolve = bound.conv.as_ref().map(|conv| conv.function(symbols, &mut library));
 
     let format = params.weight.format;
     let units = layer.k4.div_ceil(format.unit_vectors());
     let vectors = units * format.unit_vectors();
-    let g = Geometry::choose(format, units, &layer, params.norm.is_some());
+    let norm = match (&params.norm, part) {
+        (None, _) => Norm::None,
+        (Some(_), None) => Norm::Whole,
+        (Some(_), Some(_)) => Norm::Parts,
+    };
+    let g = Geometry::choose(format, units, &layer, norm);
     let accs = g.rows * layer.per_output;
     let mut result = |scale: &str| match params.glu {
-        None => format!("partial[at]{scale}"),
+        None => format!("y0{scale}"),
         Some(activation) => {
-            let gate = library.activation(activation, &format!("partial[at]{scale}"));
-            format!("{gate} * (partial[at + {}u]{scale})", g.size())
+            let gate = library.activation(activation, &format!("y0{scale}"));
+            format!("{gate} * (y1{scale})")
         }
     };
     let (plain, scaled) = (result(""), result(" * scale"));
     let (workgroups, workgroup) = grid_1d(symbols, &Dim::from(layer.n.div_ceil(g.groups * g.rows)), "wid");
     let index = if format == WeightFormat::F32 { "q" } else { "u" };
     let staged = g.stage.then_some(units);
-    let turn = |suffix: &str| turn(&bound, accs, staged, &format!("{index}{suffix}"), suffix);
-    let source = Source {
+    let ahead = g.ahead(units, accs);
+    let turn = |suffix: &str| {
+        let unit = format!("{index}{suffix}");
+        let turn = turn(&bound, accs, staged, &unit, suffix);
+        if ahead > 0 { turn } else { loads(&bound, accs, &unit, suffix) + "\n" + &turn }
+    };
+    let ahead = (0..ahead).map(|turn| Ahead::new(&bound, accs, g, units, index, turn)).collect();
+    let mut source = Source {
         k: layer.k,
         n: layer.n,
         weight: bound.weight.describe(),
@@ -152,12 +271,28 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
         },
         per_output: layer.per_output,
         glu: params.glu.is_some(),
-        norm: params.norm.is_some(),
+        norm: norm == Norm::Whole,
+        part: part.map(|width| Part {
+            vectors: layer.k4,
+            turns: layer.k4.div_ceil(g.size()),
+            part_vectors: width / 4,
+            width,
+            gate: bound.gate.as_ref().zip(params.norm.as_ref().and_then(|norm| norm.gate.as_ref())).map(
+                |(vector, (_, activation))| {
+                    let lane = |lane: char| library.activation(*activation, &format!("g.{lane}"));
+                    (
+                        vector.body(symbols, &["0u"], layer.k, vectors),
+                        ['x', 'y', 'z', 'w'].map(lane).join(", "),
+                    )
+                },
+            ),
+        }),
         eps: params.norm.as_ref().map_or(Ok(String::new()), |norm| checks.literal("epsilon", norm.eps))?,
         g,
+        subgroups: false,
         halves: halves(g.lanes),
         accs,
-        slots: accs + u32::from(params.norm.is_some()),
+        slots: accs + u32::from(norm == Norm::Whole),
         index,
         units,
         unit_vectors: format.unit_vectors(),
@@ -166,10 +301,16 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
         functions: library.text(),
         weight_functions: bound.weight.functions(symbols) + &bound.weight.unit_function(),
         x_body: bound.x.body(symbols, &[], layer.k, vectors),
-        norm_body: bound.norm.as_ref().map(|norm| norm.body(symbols, &[], layer.k, vectors)),
+        norm_body: bound.norm.as_ref().map(|norm| {
+            norm.body(symbols, &[], part.unwrap_or(layer.k), part.map_or(vectors, |width| width / 4))
+        }),
+        extras,
+        channels: bound.conv.as_ref().map_or(0, |conv| conv.channels),
+        convolve,
         store,
         first: first_output(&workgroup, g),
         starts: (0..accs).map(|acc| starts(&bound, symbols, &layer, acc)).collect(),
+        ahead,
         turns: (0..g.unroll)
             .map(|part| {
                 let at = format!("i * {}u + lane", g.unroll * g.lanes);
@@ -181,7 +322,11 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
         plain,
         scaled,
     };
-    bound.bindings.finish(FAMILY, symbols, render(FAMILY, &source)?, [g.size(), 1, 1], workgroups)
+    let baseline = render(FAMILY, &source)?;
+    source.subgroups = true;
+    let subgroups = render(FAMILY, &source)?;
+    let kernel = bound.bindings.finish(FAMILY, symbols, baseline, [g.size(), 1, 1], workgroups)?;
+    kernel.with_subgroups(subgroups)
 }
 
 /// Statements that say where the row of the weight behind an accumulator starts, and where its scales do.
@@ -203,8 +348,17 @@ fn starts(bound: &BoundLayer, symbols: &Symbols, layer: &Layer, acc: u32) -> Str
     text
 }
 
-/// Statements that take the unit `unit` of every row, and x along with it, into the sums. Names end in `suffix`. x is
-/// read where it is, or from workgroup memory, which holds it for `staged` units.
+/// Statements that load the unit `unit` of every row. Names end in `suffix`.
+fn loads(bound: &BoundLayer, accs: u32, unit: &str, suffix: &str) -> String {
+    let load = |acc: u32| {
+        let (part, at, scales) = (format!("{acc}_{suffix}"), format!("w{acc} + {unit}"), format!("s{acc}"));
+        format!("        {}", bound.weight.load_unit(&part, &at, &scales, unit))
+    };
+    (0..accs).map(load).collect::<Vec<_>>().join("\n")
+}
+
+/// Statements that take what [`loads`] has loaded, and x along with it, into the sums. x is read where it is, or from
+/// workgroup memory, which holds it for `staged` units.
 fn turn(bound: &BoundLayer, accs: u32, staged: Option<u32>, unit: &str, suffix: &str) -> String {
     let vectors = bound.weight.format.unit_vectors();
     let mut lines = Vec::new();
@@ -231,8 +385,8 @@ fn turn(bound: &BoundLayer, accs: u32, staged: Option<u32>, unit: &str, suffix: 
         }
     }
     for acc in 0..accs {
-        let (at, scales, sum) = (format!("w{acc} + {unit}"), format!("s{acc}"), format!("acc{acc}"));
-        lines.push(format!("        {sum} = {};", bound.weight.add_unit(&at, &scales, unit, &x, &sum)));
+        let (part, sum) = (format!("{acc}_{suffix}"), format!("acc{acc}"));
+        lines.push(format!("        {sum} = {};", bound.weight.add_unit(&part, &x, &sum)));
     }
     lines.join("\n")
 }

@@ -1,18 +1,39 @@
 //! Validation of generated WGSL by naga, and of the workgroup memory that it declares.
 
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 
 use crate::kernel::{CodegenError, limits};
 
+/// What a module may use beyond the baseline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Features {
+    /// Nothing.
+    None,
+    /// Subgroups.
+    Subgroups,
+}
+
 /// Parses and validates a module, and checks its entry point `main` against the geometry and WebGPU's limits.
-pub fn validate(family: &'static str, source: &str, workgroup_size: [u32; 3]) -> Result<(), CodegenError> {
+pub(crate) fn validate(
+    family: &'static str,
+    source: &str,
+    workgroup_size: [u32; 3],
+    features: Features,
+) -> Result<(), CodegenError> {
     let invalid = |message: String| CodegenError::Invalid { family, message };
     let module =
         naga::front::wgsl::parse_str(source).map_err(|error| invalid(error.emit_to_string(source)))?;
     // `unpack2x16float` belongs to WGSL itself; naga asks because old OpenGL lacks it.
-    Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32)
-        .validate(&module)
-        .map_err(|error| invalid(error.emit_to_string(source)))?;
+    let mut validator = match features {
+        Features::None => Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32),
+        Features::Subgroups => {
+            let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32 | Capabilities::SUBGROUP;
+            let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+            validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
+            validator
+        }
+    };
+    validator.validate(&module).map_err(|error| invalid(error.emit_to_string(source)))?;
     let entry = module.entry_points.iter().find(|entry| entry.name == "main");
     match entry {
         None => return Err(invalid("there is no entry point `main`".into())),

@@ -161,22 +161,34 @@ fn floats4(a: u32, b: u32) -> vec4<f32> {
         }
     }
 
-    /// WGSL that adds the products of a unit with x to `sum`, a vec4 whose elements are summed in the end: `at` is the
-    /// unit's index in all values, `unit` its index in its row, whose scales start at `scales`. `x` are the vectors of
-    /// x, one for each four elements of the unit.
-    pub(crate) fn add_unit(&self, at: &str, scales: &str, unit: &str, x: &[String], sum: &str) -> String {
+    /// Statements that load a unit of a row under the name `part`: `at` is the unit's index in all values, `unit` its index
+    /// in its row, whose scales start at `scales`.
+    pub(crate) fn load_unit(&self, part: &str, at: &str, scales: &str, unit: &str) -> String {
+        let mut text = format!("let p{part} = {}[{at}];", self.values.var);
+        let WeightFormat::Quantized(quant) = self.format else { return text };
+        let block = match quant.block {
+            QuantBlock::Elements(block) if self.blocks > 1 => {
+                format!("{scales} + {}", block_of(unit, block, 16))
+            }
+            QuantBlock::Elements(_) | QuantBlock::Row => scales.to_string(),
+        };
+        text += &format!(" let scale{part} = scale_at({block});");
+        if self.zeros.is_some() {
+            text += &format!(" let zero{part} = zero_at({block});");
+        }
+        text
+    }
+
+    /// WGSL that adds the products of the unit loaded as `part` with x to `sum`, a vec4 whose elements are summed in the
+    /// end. `x` are the vectors of x, one for each four elements of the unit.
+    pub(crate) fn add_unit(&self, part: &str, x: &[String], sum: &str) -> String {
         let x = x.join(", ");
-        match self.format {
-            WeightFormat::F32 => format!("fma({}[{at}], {x}, {sum})", self.values.var),
-            WeightFormat::F16 | WeightFormat::Bf16 => format!("add_unit({at}, {x}, {sum})"),
-            WeightFormat::Quantized(quant) => {
-                let block = match quant.block {
-                    QuantBlock::Elements(block) if self.blocks > 1 => {
-                        format!("{scales} + {}", block_of(unit, block, 16))
-                    }
-                    QuantBlock::Elements(_) | QuantBlock::Row => scales.to_string(),
-                };
-                format!("add_unit({at}, {block}, {x}, {sum})")
+        match (self.format, &self.zeros) {
+            (WeightFormat::F32, _) => format!("fma(p{part}, {x}, {sum})"),
+            (WeightFormat::F16 | WeightFormat::Bf16, _) => format!("add_unit(p{part}, {x}, {sum})"),
+            (WeightFormat::Quantized(_), None) => format!("add_unit(p{part}, scale{part}, {x}, {sum})"),
+            (WeightFormat::Quantized(_), Some(_)) => {
+                format!("add_unit(p{part}, scale{part}, zero{part}, {x}, {sum})")
             }
         }
     }
@@ -185,21 +197,24 @@ fn floats4(a: u32, b: u32) -> vec4<f32> {
     pub(crate) fn unit_function(&self) -> String {
         let vectors = self.format.unit_vectors();
         let parameters: String = (0..vectors).map(|v| format!("x{v}: vec4<f32>, ")).collect();
-        let load = format!("{}[at]", self.values.var);
+        let words = match self.format.unit_words() {
+            1 => "u32".to_string(),
+            words => format!("vec{words}<u32>"),
+        };
         match self.format {
             WeightFormat::F32 => String::new(),
             WeightFormat::F16 | WeightFormat::Bf16 => format!(
                 "\
 // Adds the products of 8 elements of the weight with x to four sums.
-fn add_unit(at: u32, {parameters}sum: vec4<f32>) -> vec4<f32> {{
-    let w = {load};
+fn add_unit(w: {words}, {parameters}sum: vec4<f32>) -> vec4<f32> {{
     return fma(floats4(w.z, w.w), x1, fma(floats4(w.x, w.y), x0, sum));
 }}
 
 "
             ),
             WeightFormat::Quantized(quant) => {
-                let zero = if self.zeros.is_some() { ", zero" } else { "" };
+                let (zero, zero_parameter) =
+                    if self.zeros.is_some() { (", zero", "zero: f32, ") } else { ("", "") };
                 let codes = |vector: u32| {
                     let (word, shift) = match quant.bits {
                         CodeBits::Two => ("w".to_string(), 8 * vector),
@@ -212,18 +227,14 @@ fn add_unit(at: u32, {parameters}sum: vec4<f32>) -> vec4<f32> {{
                 let mut text = format!(
                     "\
 // Adds the products of 16 elements of the weight, scaled together, with x to four sums.
-fn add_unit(at: u32, block: u32, {parameters}sum: vec4<f32>) -> vec4<f32> {{
-    let w = {load};
+fn add_unit(w: {words}, scale: f32, {zero_parameter}{parameters}sum: vec4<f32>) -> vec4<f32> {{
 "
                 );
-                if self.zeros.is_some() {
-                    text += "    let zero = zero_at(block);\n";
-                }
                 text += &format!("    var unscaled = {} * x0;\n", codes(0));
                 for vector in 1..vectors {
                     text += &format!("    unscaled = fma({}, x{vector}, unscaled);\n", codes(vector));
                 }
-                text + "    return fma(unscaled, vec4<f32>(scale_at(block)), sum);\n}\n\n"
+                text + "    return fma(unscaled, vec4<f32>(scale), sum);\n}\n\n"
             }
         }
     }

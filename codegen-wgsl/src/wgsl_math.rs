@@ -104,7 +104,7 @@ mod tests {
         }
         assert!(library.names.len() > 30);
         let source = library.text() + "@compute @workgroup_size(1, 1, 1)\nfn main() {\n}\n";
-        crate::validate::validate("math", &source, [1, 1, 1]).unwrap();
+        crate::validate::validate("math", &source, [1, 1, 1], crate::validate::Features::None).unwrap();
     }
 
     #[test]

@@ -4,15 +4,48 @@
 // x is RMS-normalised on the way: its scale is one factor of every dot product, so that the sum of its squares is
 // gathered in the same sweep.
 {%- endif %}
+{%- if let Some(part) = part %}
+// x is RMS-normalised on the way, in parts of {{ part.width }}{% if part.gate.is_some() %}, and gated{% endif %}.
+{%- endif %}
+{%- if channels > 0 %}
+// The first {{ channels }} outputs go through a causal convolution.
+{%- endif %}
 // A group of {{ g.lanes }} lanes makes {{ g.rows }} output(s); {{ g.groups }} group(s) a workgroup.
 
 {{ declarations }}
 {{ functions -}}
 {{ weight_functions -}}
+{% if subgroups %}
+// A value for each subgroup of a group, of which there are at most as many as for subgroups of 4.
+var<workgroup> partial: array<f32, {{ slots * g.size() / 4 }}>;
+
+// The sum over the lanes that a subgroup has of a group.
+fn lanes_sum(value: f32, subgroup_size: u32) -> f32 {
+    var sum = value;
+{%- for half in halves %}
+    sum += select(0.0, subgroupShuffleXor(sum, {{ half }}u), {{ half }}u < subgroup_size);
+{%- endfor %}
+    return sum;
+}
+
+// The sum of `count` values.
+fn shares_sum(at: u32, count: u32) -> f32 {
+    var sum = 0.0;
+    for (var i = 0u; i < count; i++) {
+        sum += partial[at + i];
+    }
+    return sum;
+}
+{%- else %}
 var<workgroup> partial: array<f32, {{ slots * g.size() }}>;
+{%- endif %}
 {%- if g.stage %}
 // x{% if norm %} times the norm's weight{% endif %}: vector v of unit u at v * {{ units }} + u.
 var<workgroup> staged: array<vec4<f32>, {{ unit_vectors * units }}>;
+{%- endif %}
+{%- if let Some(part) = part %}
+// The sum of squares of every vector of x.
+var<workgroup> part_squares: array<f32, {{ part.vectors }}>;
 {%- endif %}
 
 // Elements 4q to 4q+3 of x.
@@ -20,14 +53,30 @@ fn x4(q: u32) -> vec4<f32> {
 {{ x_body -}}
 }
 {% if let Some(body) = norm_body %}
-// Elements 4q to 4q+3 of the norm's weight.
+// Elements 4q to 4q+3 of the norm's weight{% if part.is_some() %} for a part{% endif %}.
 fn norm4(q: u32) -> vec4<f32> {
 {{ body -}}
 }
 {% endif %}
+{%- if let Some(part) = part %}
+{%- if let Some((body, activated)) = part.gate %}
+// Elements 4q to 4q+3 of the gate.
+fn gate4(q: u32) -> vec4<f32> {
+{{ body -}}
+}
+
+// The gate behind its activation.
+fn gated(g: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>({{ activated }});
+}
+{% endif %}
+{%- endif %}
+{%- if let Some(convolve) = convolve %}
+{{ convolve -}}
+{%- endif %}
 {{ store }}
 @compute @workgroup_size({{ g.size() }}, 1, 1)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32{% if subgroups %}, @builtin(subgroup_size) subgroup_size: u32{% endif %}) {
     let lane = lid % {{ g.lanes }}u;
     let group = lid / {{ g.lanes }}u;
     let first = {{ first }};
@@ -39,7 +88,48 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 {%- if norm %}
     var squares = vec4<f32>();
 {%- endif %}
-{%- if g.stage %}
+{%- if !extras.is_empty() %}
+    let column = min(first + lane, {{ n - 1 }}u);
+{%- for extra in extras %}
+    let a{{ loop.index0 }} = {{ extra }};
+{%- endfor %}
+{%- endif %}
+{%- if !ahead.is_empty() %}
+    // The weights are on their way while x is put in place.
+{%- for turn in ahead %}
+{{ turn.loads }}
+{%- endfor %}
+{%- endif %}
+{%- if let Some(part) = part %}
+    // What every invocation takes of x waits in registers for the sums of squares.
+{%- for i in 0..part.turns %}
+    let v{{ i }} = min(lid + {{ i * g.size() }}u, {{ part.vectors - 1 }}u);
+    let part_x{{ i }} = x4(v{{ i }});
+    let part_scale{{ i }} = norm4(v{{ i }} % {{ part.part_vectors }}u){% if part.gate.is_some() %} * gated(gate4(v{{ i }})){% endif %};
+    if (lid + {{ i * g.size() }}u < {{ part.vectors }}u) {
+        part_squares[v{{ i }}] = (part_x{{ i }}.x * part_x{{ i }}.x + part_x{{ i }}.y * part_x{{ i }}.y)
+            + (part_x{{ i }}.z * part_x{{ i }}.z + part_x{{ i }}.w * part_x{{ i }}.w);
+    }
+{%- endfor %}
+{%- if part.vectors < unit_vectors * units %}
+    for (var q = {{ part.vectors }}u + lid; q < {{ unit_vectors * units }}u; q += {{ g.size() }}u) {
+        staged[q % {{ unit_vectors }}u * {{ units }}u + q / {{ unit_vectors }}u] = vec4<f32>();
+    }
+{%- endif %}
+    workgroupBarrier();
+{%- for i in 0..part.turns %}
+    if (lid + {{ i * g.size() }}u < {{ part.vectors }}u) {
+        let start = v{{ i }} / {{ part.part_vectors }}u * {{ part.part_vectors }}u;
+        var sum = 0.0;
+        for (var i = 0u; i < {{ part.part_vectors }}u; i++) {
+            sum += part_squares[start + i];
+        }
+        let scale = inverseSqrt(sum / {{ part.width }}.0 + {{ eps }});
+        staged[v{{ i }} % {{ unit_vectors }}u * {{ units }}u + v{{ i }} / {{ unit_vectors }}u] = part_x{{ i }} * scale * part_scale{{ i }};
+    }
+{%- endfor %}
+    workgroupBarrier();
+{%- else if g.stage %}
     for (var q = lid; q < {{ unit_vectors * units }}u; q += {{ g.size() }}u) {
         let x = x4(q);
 {%- if norm %}
@@ -51,19 +141,45 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
     workgroupBarrier();
 {%- endif %}
-{%- if full > 0 %}
+{%- for turn in ahead %}
+{%- if let Some(guard) = turn.guard %}
+    if ({{ guard }}) {
+{{ turn.turn }}
+    }
+{%- else %}
+    {
+{{ turn.turn }}
+    }
+{%- endif %}
+{%- endfor %}
+{%- if full > 0 && ahead.is_empty() %}
     for (var i = 0u; i < {{ full }}u; i++) {
 {%- for turn in turns %}
 {{ turn }}
 {%- endfor %}
     }
 {%- endif %}
-{%- if full * g.unroll * g.lanes < units %}
+{%- if ahead.is_empty() && full * g.unroll * g.lanes < units %}
     for (var {{ index }} = {{ full * g.unroll * g.lanes }}u + lane; {{ index }} < {{ units }}u; {{ index }} += {{ g.lanes }}u) {
 {{ last_turn }}
     }
 {%- endif %}
 
+{%- if subgroups %}
+    // Sums of the lanes that a subgroup has of a group, then those of the group's subgroups.
+    let share = min(subgroup_size, {{ g.lanes }}u);
+{%- for acc in 0..accs %}
+    let sum{{ acc }} = lanes_sum((acc{{ acc }}.x + acc{{ acc }}.y) + (acc{{ acc }}.z + acc{{ acc }}.w), subgroup_size);
+{%- endfor %}
+{%- if norm %}
+    let sum{{ accs }} = lanes_sum((squares.x + squares.y) + (squares.z + squares.w), subgroup_size);
+{%- endif %}
+    if (lane % share == 0u) {
+{%- for slot in 0..slots %}
+        partial[{{ slot * g.size() / 4 }}u + lid / share] = sum{{ slot }};
+{%- endfor %}
+    }
+{%- else %}
     // Sum over the lanes of each group.
 {%- for acc in 0..accs %}
     partial[{{ acc * g.size() }}u + lid] = (acc{{ acc }}.x + acc{{ acc }}.y) + (acc{{ acc }}.z + acc{{ acc }}.w);
@@ -79,27 +195,53 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 {%- endfor %}
     }
 {%- endfor %}
+{%- endif %}
     workgroupBarrier();
 
     // One lane finishes each output.
     let n = first + lane;
     if (lane < {{ g.rows }}u && n < {{ n }}u) {
+{%- if subgroups %}
+        let shares = {{ g.lanes }}u / share;
+        let y0 = shares_sum(lane * {{ per_output * g.size() / 4 }}u + group * shares, shares);
+{%- if glu %}
+        let y1 = shares_sum(lane * {{ per_output * g.size() / 4 }}u + {{ g.size() / 4 }}u + group * shares, shares);
+{%- endif %}
+{%- else %}
         let at = lane * {{ per_output * g.size() }}u + group * {{ g.lanes }}u;
+        let y0 = partial[at];
+{%- if glu %}
+        let y1 = partial[at + {{ g.size() }}u];
+{%- endif %}
+{%- endif %}
 {%- if norm %}
-{%- if g.stage %}
+{%- if subgroups && g.stage %}
         // Every group has gathered a part of the squares.
-        var mean_square = 0.0;
+        let sum = shares_sum({{ accs * g.size() / 4 }}u, {{ g.size() }}u / share);
+{%- else if subgroups %}
+        let sum = shares_sum({{ accs * g.size() / 4 }}u + group * shares, shares);
+{%- else if g.stage %}
+        // Every group has gathered a part of the squares.
+        var sum = 0.0;
         for (var i = 0u; i < {{ g.groups }}u; i++) {
-            mean_square += partial[{{ accs * g.size() }}u + i * {{ g.lanes }}u] / {{ k }}.0;
+            sum += partial[{{ accs * g.size() }}u + i * {{ g.lanes }}u];
         }
 {%- else %}
-        let mean_square = partial[{{ accs * g.size() }}u + group * {{ g.lanes }}u] / {{ k }}.0;
+        let sum = partial[{{ accs * g.size() }}u + group * {{ g.lanes }}u];
 {%- endif %}
-        let scale = inverseSqrt(mean_square + {{ eps }});
+        let scale = inverseSqrt(sum / {{ k }}.0 + {{ eps }});
         let y = {{ scaled }};
 {%- else %}
         let y = {{ plain }};
 {%- endif %}
-        store(y, 0u, n);
+{%- if channels > 0 %}
+        var z = y;
+        if (n < {{ channels }}u) {
+            z = convolve(y, n);
+        }
+        store(z, n);
+{%- else %}
+        store(y, {% for _ in extras %}a{{ loop.index0 }}, {% endfor %}n);
+{%- endif %}
     }
 }

@@ -9,7 +9,7 @@ use qwenc_golden::GoldenFile;
 use qwenc_ir::Graph;
 use qwenc_runtime::format::{
     CPU_KERNELS_FILE, DecoderFacts, FORMAT_VERSION, Manifest, ModelFacts, QuantizationFacts, Requirements,
-    VisionFacts, memory, validate,
+    Schedule, VisionFacts, memory, validate,
 };
 
 use qwenc_runtime::bundle::sha256_hex;
@@ -312,6 +312,13 @@ fn emit(
     Ok(Compiled { assembled, manifest, weights, notes: loaded.notes.clone() })
 }
 
+/// The variants of shaders that a schedule names.
+fn variants(schedule: &Schedule) -> Vec<String> {
+    let subgroups = schedule.pipelines.iter().any(|pipeline| pipeline.subgroups.is_some());
+    let names = [Some("baseline"), subgroups.then_some("subgroups")];
+    names.into_iter().flatten().map(str::to_string).collect()
+}
+
 /// The page's files, for a model that it can talk with.
 fn page(loaded: &Loaded, options: &CompileOptions) -> &'static [(&'static str, &'static [u8])] {
     let talks = loaded.is_decoder && loaded.assets.iter().any(|asset| asset.path == TOKENIZER_FILE);
@@ -474,7 +481,7 @@ fn manifest(
                 all
             }),
         },
-        variants: vec!["baseline".to_string()],
+        variants: variants(&assembled.schedule),
         weights_omitted: options.weight_bytes == WeightBytes::None,
         files: Vec::new(),
     }

@@ -78,9 +78,10 @@ pub(crate) fn check_format(
     let expected = eval_op(&op, &inputs, Device::new(case.symbols).bindings()).unwrap();
     let params = LinearParams {
         x: case.x.clone(),
-        norm: case.norm.then_some(NormPrologue { weight: norm_view, eps }),
+        norm: case.norm.then_some(NormPrologue::plain(norm_view, eps)),
         weight: weight.weight,
         glu: case.glu,
+        conv: None,
         epilogue: case.epilogue.as_ref().map(|_| Epilogue { expr, extras }),
         output: case.output.clone(),
     };
@@ -236,6 +237,7 @@ fn what_does_not_fit_is_refused() {
         norm: None,
         weight: Weight::f32(view(2, Elem::F32, &dims(&[5, 8]))),
         glu: None,
+        conv: None,
         epilogue: None,
         output: row(1, 5),
     };
@@ -257,7 +259,7 @@ fn what_does_not_fit_is_refused() {
         assert!(linear_gemv::kernel(&symbols, &params).is_err(), "{params:?}");
         assert!(linear_gemm::kernel(&symbols, &params).is_err(), "{params:?}");
     }
-    let norm = Some(NormPrologue { weight: view(3, Elem::F32, &dims(&[8])), eps: 1e-6 });
+    let norm = Some(NormPrologue::plain(view(3, Elem::F32, &dims(&[8])), 1e-6));
     assert!(linear_gemm::kernel(&symbols, &LinearParams { norm, ..params.clone() }).is_err());
     let two = View { buffer: BufferKey(0), ..view(0, Elem::F32, &dims(&[2, 8])) };
     let output = view(1, Elem::F32, &dims(&[2, 5]));

@@ -113,8 +113,15 @@ fn weights_that_do_not_fit_are_refused() {
         zeros: Some(words(4, &[2])),
     };
     let try_all = |weight: Weight| {
-        let params =
-            LinearParams { x: row(0, 70), norm: None, weight, glu: None, epilogue: None, output: row(1, 5) };
+        let params = LinearParams {
+            x: row(0, 70),
+            norm: None,
+            weight,
+            glu: None,
+            conv: None,
+            epilogue: None,
+            output: row(1, 5),
+        };
         let symbols = Symbols::default();
         let gemv = linear_gemv::kernel(&symbols, &params);
         assert_eq!(gemv.is_ok(), linear_gemm::kernel(&symbols, &params).is_ok());

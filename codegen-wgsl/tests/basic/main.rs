@@ -16,6 +16,7 @@ mod elementwise;
 mod functions;
 mod linear;
 mod linear_formats;
+mod linear_step;
 mod matmul;
 mod norm;
 mod packed;

@@ -131,9 +131,10 @@ fn linear_text() {
     };
     let params = LinearParams {
         x: row(0, 1024),
-        norm: Some(NormPrologue { weight: view(1, Elem::F32, &dims(&[1024])), eps: 1e-6 }),
+        norm: Some(NormPrologue::plain(view(1, Elem::F32, &dims(&[1024])), 1e-6)),
         weight: Weight::f32(view(2, Elem::F32, &dims(&[7168, 1024]))),
         glu: Some(Activation::Silu),
+        conv: None,
         epilogue: None,
         output: row(3, 3584),
     };
@@ -143,6 +144,7 @@ fn linear_text() {
         norm: None,
         weight: Weight::f32(view(2, Elem::F32, &dims(&[2048, 1024]))),
         glu: None,
+        conv: None,
         epilogue: Some(Epilogue {
             expr: Expr::Arg(0).binary(BinaryOp::Add, Expr::Arg(1)),
             extras: vec![Argument { view: chunk(4, 2048), dtype: DType::F32 }],
@@ -171,9 +173,10 @@ fn weight_formats_text() {
     let row = |buffer, width: i64| view(buffer, Elem::F32, &dims(&[1, 1, width]));
     let params = LinearParams {
         x: row(0, 1024),
-        norm: Some(NormPrologue { weight: view(1, Elem::F32, &dims(&[1024])), eps: 1e-6 }),
+        norm: Some(NormPrologue::plain(view(1, Elem::F32, &dims(&[1024])), 1e-6)),
         weight: four_bits(7168, 1024, 32, ScaleType::F16, ZeroPoint::Codes),
         glu: Some(Activation::Silu),
+        conv: None,
         epilogue: None,
         output: row(3, 3584),
     };
@@ -183,6 +186,7 @@ fn weight_formats_text() {
         norm: None,
         weight: four_bits(2048, 1024, 128, ScaleType::F32, ZeroPoint::Constant(8)),
         glu: None,
+        conv: None,
         output: chunk(3, 2048),
         ..params
     };

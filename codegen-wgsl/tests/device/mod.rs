@@ -155,9 +155,20 @@ impl Device {
             writes.iter().map(|data| (data.len(), Some(data.as_slice()))).collect();
         let workgroups = kernel.workgroups.each_ref().map(|dim| u32::try_from(self.value(dim)).unwrap());
         let start = std::time::Instant::now();
+        let on_gpu = |gpu: &Gpu, source: &str| {
+            run_kernel(gpu, source, "main", &step, &reads, &writes, workgroups)
+                .map_err(|error| error.to_string())
+        };
         let results = match target {
-            Target::Gpu(gpu) => run_kernel(gpu, &kernel.source, "main", &step, &reads, &writes, workgroups)
-                .map_err(|error| error.to_string()),
+            // Both modules, which must agree; what the test looks at is the second.
+            Target::Gpu(gpu) => on_gpu(gpu, &kernel.source).and_then(|baseline| match &kernel.subgroups {
+                None => Ok(baseline),
+                Some(source) => {
+                    let with_subgroups = on_gpu(gpu, source)?;
+                    agree(kernel.family, &baseline, &with_subgroups);
+                    Ok(with_subgroups)
+                }
+            }),
             Target::Wasm => {
                 let writes: Vec<&[u8]> = writes.iter().filter_map(|(_, data)| *data).collect();
                 wasm::run_kernel(&kernel.source, &step, &reads, &writes, workgroups)
@@ -190,6 +201,21 @@ impl Device {
     }
 }
 
+/// Holds two results of one kernel to each other, as floats: sums in another order.
+fn agree(family: &str, one: &[Vec<u8>], other: &[Vec<u8>]) {
+    let floats = |bytes: &[u8]| -> Vec<f32> {
+        bytes.chunks_exact(4).map(|word| f32::from_ne_bytes(word.try_into().unwrap())).collect()
+    };
+    for (one, other) in one.iter().zip(other) {
+        let (one, other) = (floats(one), floats(other));
+        let scale = one.iter().filter(|x| x.is_finite()).fold(1e-6f32, |most, x| most.max(x.abs()));
+        for (at, (a, b)) in one.iter().zip(&other).enumerate() {
+            let same = a.to_bits() == b.to_bits() || (a - b).abs() <= 1e-5 * scale;
+            assert!(same, "{family} with subgroups: element {at} is {b}, without {a}");
+        }
+    }
+}
+
 fn bytes_of(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
@@ -198,11 +224,15 @@ fn bytes_of(words: &[u32]) -> Vec<u8> {
 fn dump(kernel: &Kernel) {
     let Some(folder) = std::env::var_os("QWENC_DUMP_WGSL") else { return };
     use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    kernel.source.hash(&mut hasher);
     std::fs::create_dir_all(&folder).unwrap();
-    let name = format!("{}-{:016x}.wgsl", kernel.family, hasher.finish());
-    std::fs::write(std::path::Path::new(&folder).join(name), &kernel.source).unwrap();
+    // Browsers want to be told of subgroups, which naga takes as they are.
+    let with_subgroups = kernel.subgroups.as_ref().map(|source| format!("enable subgroups;\n{source}"));
+    for source in [Some(&kernel.source), with_subgroups.as_ref()].into_iter().flatten() {
+        let mut hasher = DefaultHasher::new();
+        source.hash(&mut hasher);
+        let name = format!("{}-{:016x}.wgsl", kernel.family, hasher.finish());
+        std::fs::write(std::path::Path::new(&folder).join(name), source).unwrap();
+    }
 }
 
 /// Where a kernel runs.

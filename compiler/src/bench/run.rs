@@ -73,12 +73,13 @@ pub fn run(
         results.push(decode(session, plan, *context, &SamplingParams::greedy(), "greedy")?);
         results.push(decode(session, plan, *context, &chosen, "sampled")?);
     }
-    let patches = session.vision().map_or(0, |facts| facts.max_patches);
+    let Some(facts) = session.vision().cloned() else { return Ok(results) };
     for side in &plan.pictures {
-        let grid = Grid::new(1, side / PATCH, side / PATCH)?;
-        if grid.patches() <= u64::from(patches) {
+        // Patches make blocks.
+        let patches = side / PATCH / facts.merge_size.max(1) * facts.merge_size;
+        if patches > 0 && u64::from(patches).pow(2) <= u64::from(facts.max_patches) {
             observer(&format!("picture {side} x {side}"));
-            results.push(picture(session, grid, *side, plan.runs)?);
+            results.push(picture(session, Grid::new(1, patches, patches)?, *side, plan.runs)?);
         }
     }
     Ok(results)

@@ -141,6 +141,8 @@ pub struct Lowering<'g> {
     inputs: Vec<Io>,
     outputs: Vec<Io>,
     label: String,
+    /// Nodes that another's kernel computes along.
+    taken: BTreeSet<NodeId>,
 }
 
 impl<'g> Lowering<'g> {
@@ -157,6 +159,7 @@ impl<'g> Lowering<'g> {
             inputs: Vec::new(),
             outputs: Vec::new(),
             label: String::new(),
+            taken: BTreeSet::new(),
         })
     }
 
@@ -368,6 +371,16 @@ impl<'g> Lowering<'g> {
     /// Names the node that the next launches work for.
     pub fn set_label(&mut self, label: &str) {
         self.label = label.to_string();
+    }
+
+    /// Another node's kernel has computed this node's results, which have their places.
+    pub(super) fn set_taken(&mut self, node: NodeId) {
+        self.taken.insert(node);
+    }
+
+    /// Whether [`Self::set_taken`] was called for a node.
+    pub(super) fn is_taken(&self, node: NodeId) -> bool {
+        self.taken.contains(&node)
     }
 
     /// Adds a dispatch.

@@ -7,10 +7,11 @@ use qwenc_codegen_wgsl::norm::{self, NormKind, NormParams};
 use qwenc_codegen_wgsl::weight::Weight;
 use qwenc_codegen_wgsl::{View, linear_gemm, linear_gemv};
 use qwenc_ir::op::{LinearAttrs, WeightLayout, linear as slot};
-use qwenc_ir::{Dim, NodeId, ValueId};
+use qwenc_ir::{Dim, NodeId, Op, ValueId};
 
 use super::generic::arguments;
 use super::move_ops::{broadcast, slice_axis};
+use super::step_fusion;
 use super::weights::{RowPart, RowStack, WeightSpec};
 use super::{LowerError, Lowering};
 use crate::matrix::Matrix;
@@ -20,17 +21,25 @@ pub(super) fn linear(
     lowering: &mut Lowering<'_>,
     node: NodeId,
     attrs: &LinearAttrs,
+    norm_node: Option<NodeId>,
 ) -> Result<(), LowerError> {
     let sources = weight_sources(lowering, node, attrs)?;
-    let x = lowering.input(node, slot::X)?;
-    let mut x = lowering.rows(&x)?;
+    let (mut x, mut norm) = match norm_node.map(|norm| (norm, &lowering.graph().node(norm).op)) {
+        Some((norm, Op::RmsNorm { eps, gate: Some(gate) })) => {
+            let (x, norm) = step_fusion::norm_prologue(lowering, norm, *eps, *gate)?;
+            (x, Some(norm))
+        }
+        _ => {
+            let x = lowering.input(node, slot::X)?;
+            (lowering.rows(&x)?, None)
+        }
+    };
     let one_row = x.shape[0].is(1);
 
-    let mut norm = None;
     if let Some(eps) = attrs.norm {
         let weight = lowering.input(node, slot::NORM)?;
         if one_row {
-            norm = Some(NormPrologue { weight, eps: eps.0 });
+            norm = Some(NormPrologue::plain(weight, eps.0));
         } else {
             x = normed(lowering, x, weight, eps.0)?;
         }
@@ -57,8 +66,20 @@ pub(super) fn linear(
         epilogue = Some(Epilogue { expr, extras: arguments });
     }
 
+    let stacks = stacks(sources, attrs.glu.is_some())?;
+    let mut conv = None;
+    // One kernel must have all of the state's channels.
+    if let ([stack], None, None, true) = (stacks.as_slice(), &epilogue, attrs.glu, one_row)
+        && pieces(stack, 1)?.len() == 1
+    {
+        conv = step_fusion::conv_behind(lowering, output)?;
+    }
+    if let Some(conv) = &conv {
+        step_fusion::take_conv(lowering, conv, &out)?;
+    }
+
     let mut start = 0;
-    for stack in stacks(sources, attrs.glu.is_some())? {
+    for stack in stacks {
         let per_column = if attrs.glu.is_some() { 2 } else { 1 };
         for rows in pieces(&stack, per_column)? {
             let (first, len) = (Dim::from(start + rows.start / per_column), rows.len() / per_column);
@@ -68,6 +89,7 @@ pub(super) fn linear(
                 norm: norm.clone(),
                 weight: packed(lowering, &stack.part(rows)),
                 glu: attrs.glu,
+                conv: conv.as_ref().map(|conv| conv.epilogue.clone()),
                 epilogue: epilogue.clone().map(|mut epilogue| {
                     for extra in &mut epilogue.extras {
                         extra.view = narrow(&extra.view);

@@ -17,6 +17,7 @@ mod norm;
 mod packed_only;
 mod quantized;
 mod sample;
+mod step_fusion;
 mod weights;
 
 pub use context::{Buffer, BufferRole, Io, Launch, LowerError, Lowered, Lowering};
@@ -44,14 +45,19 @@ pub fn lower(graph: &Graph, options: &LowerOptions) -> Result<Lowered, LowerErro
     lowering.place_inputs()?;
     lowering.reserve_outputs();
     let packed_only = packed_only::packed_only(graph, &order);
+    let norms = step_fusion::TakenNorms::find(graph, &order);
     for node in order.into_iter().filter(|node| !packed_only.contains(node)) {
-        lower_node(&mut lowering, node)
+        if norms.skips(node) || lowering.is_taken(node) {
+            continue;
+        }
+        lower_node(&mut lowering, node, norms.of(node))
             .map_err(|error| error.at(&graph.node(node).name, graph.node(node).op.name()))?;
     }
     lowering.finish()
 }
 
-fn lower_node(lowering: &mut Lowering<'_>, node: NodeId) -> Result<(), LowerError> {
+/// Lowers a node; `norm` is the one in front that a linear layer takes along.
+fn lower_node(lowering: &mut Lowering<'_>, node: NodeId, norm: Option<NodeId>) -> Result<(), LowerError> {
     let graph = lowering.graph();
     lowering.set_label(&graph.node(node).name);
     match &graph.node(node).op {
@@ -76,7 +82,7 @@ fn lower_node(lowering: &mut Lowering<'_>, node: NodeId) -> Result<(), LowerErro
         Op::LayerNorm { eps } => norm::layer_norm(lowering, node, *eps),
         Op::RmsNorm { eps, gate } => norm::rms_norm(lowering, node, *eps, *gate),
         Op::L2Norm { eps } => norm::l2_norm(lowering, node, *eps),
-        Op::Linear(attrs) => linear::linear(lowering, node, attrs),
+        Op::Linear(attrs) => linear::linear(lowering, node, attrs, norm),
         Op::Rope(attrs) => attention::rope(lowering, node, attrs),
         Op::Attention(attrs) => attention::attention(lowering, node, attrs),
         Op::CausalConv { activation } => conv::causal_conv(lowering, node, *activation),

@@ -319,13 +319,19 @@ impl<'a> Assembly<'a> {
         let mut bindings = vec![BindingKind::Uniform];
         bindings.extend(kernel.reads.iter().map(|_| BindingKind::Read));
         bindings.extend(kernel.writes.iter().map(|_| BindingKind::ReadWrite));
+        let subgroups = kernel.subgroups.as_ref().map(|source| {
+            let path = format!("shaders/{}_{}_subgroups.wgsl", kernel.family, short(&digest));
+            (path, source.clone())
+        });
         self.pipelines.push(Pipeline {
             shader: path.clone(),
+            subgroups: subgroups.as_ref().map(|(path, _)| path.clone()),
             entry: "main".into(),
             bindings,
             workgroup_size: kernel.workgroup_size,
         });
         self.shaders.push(Shader { path, source: kernel.source.clone() });
+        self.shaders.extend(subgroups.map(|(path, source)| Shader { path, source }));
         self.by_source.insert(kernel.source.clone(), id);
         id
     }

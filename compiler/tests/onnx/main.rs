@@ -6,6 +6,7 @@ mod common;
 #[path = "../onnx_builder/mod.rs"]
 mod onnx_builder;
 
+mod counts;
 mod errors;
 mod exports;
 mod large_shapes;

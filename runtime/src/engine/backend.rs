@@ -29,6 +29,9 @@ pub trait Backend: Debug {
     /// The device's limits.
     fn limits(&self) -> DeviceLimits;
 
+    /// Whether shaders may use subgroups, of neighbouring invocations and of at least 4.
+    fn has_subgroups(&self) -> bool;
+
     /// Creates a buffer filled with zeros.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! Loading: creating every GPU object, and filling the weights.
 
+use std::cell::RefCell;
 use std::pin::Pin;
 
+use super::batch::RING_BYTES;
 use super::{Backend, BufferRole, Engine, EngineError, LoadedCommand, LoadedEntry, index};
 use crate::bundle::{Bundle, Progress};
 use crate::format::{Binding, BufferId, BufferKind, Command, Manifest, PipelineId, Schedule};
@@ -33,6 +35,7 @@ pub struct Loading<B: Backend> {
     buffers: Vec<B::Buffer>,
     staging: B::Buffer,
     staging_bytes: u64,
+    ring: B::Buffer,
     pipelines: Vec<Pending<B>>,
     options: LoadOptions,
 }
@@ -78,8 +81,9 @@ impl<B: Backend> Loading<B> {
             .map(|buffer| buffer.bytes)
             .fold(4, u64::max);
         let staging = create(&backend, "staging", staging_bytes, BufferRole::Staging)?;
+        let ring = create(&backend, "ring", RING_BYTES, BufferRole::Storage)?;
         let (manifest, schedule) = (bundle.manifest().clone(), schedule.clone());
-        Ok(Self { backend, manifest, schedule, buffers, staging, staging_bytes, pipelines, options })
+        Ok(Self { backend, manifest, schedule, buffers, staging, staging_bytes, ring, pipelines, options })
     }
 
     /// The GPU.
@@ -126,7 +130,8 @@ impl<B: Backend> Loading<B> {
     /// [`EngineError::Gpu`], naming the shader, when one is rejected.
     pub async fn finish(mut self) -> Result<Engine<B>, EngineError> {
         self.compile().await?;
-        let Self { backend, manifest, schedule, buffers, staging, staging_bytes, pipelines, options } = self;
+        let Self { backend, manifest, schedule, buffers, staging, staging_bytes, ring, pipelines, options } =
+            self;
         let ready = |pending| if let Pending::Ready(pipeline) = pending { Some(pipeline) } else { None };
         let pipelines: Vec<_> = pipelines.into_iter().filter_map(ready).collect();
         let (bind_groups, groups) = create_bind_groups(&schedule, &backend, &pipelines, &buffers)?;
@@ -145,6 +150,8 @@ impl<B: Backend> Loading<B> {
             staging,
             staging_bytes,
             saved,
+            ring,
+            batch: RefCell::default(),
         };
         if options.poison {
             engine.poison().await?;
@@ -189,6 +196,7 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// [`EngineError::Gpu`].
     pub fn reset_states(&self) -> Result<(), EngineError> {
+        self.submit_batch()?;
         let states = self.schedule.buffers.iter().zip(&self.buffers);
         let result = self.backend.submit("reset", |recorder| {
             use super::Recorder;
@@ -262,7 +270,8 @@ fn create_buffers<B: Backend>(schedule: &Schedule, backend: &B) -> Result<Vec<B:
 
 fn start_pipelines<B: Backend>(bundle: &Bundle, backend: &B) -> Result<Vec<Pending<B>>, EngineError> {
     let start = |(pipeline, id): (&crate::format::Pipeline, u32)| {
-        let wgsl = bundle.shader(&pipeline.shader)?;
+        let subgroups = pipeline.subgroups.as_ref().filter(|_| backend.has_subgroups());
+        let wgsl = bundle.shader(subgroups.unwrap_or(&pipeline.shader))?;
         let compiling = backend.create_pipeline(PipelineId(id), &wgsl, pipeline);
         Ok(Pending::Compiling(Box::pin(compiling)))
     };

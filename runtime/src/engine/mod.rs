@@ -5,6 +5,7 @@
 //! command encoder that WebGPU demands for every submission (and what the driver keeps below `write_buffer`).
 
 mod backend;
+mod batch;
 mod error;
 mod load;
 #[cfg(feature = "native")]
@@ -18,6 +19,7 @@ pub use load::{LoadOptions, Loading};
 #[cfg(feature = "native")]
 pub(crate) use native::NativePipeline;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use load::create;
@@ -39,6 +41,10 @@ pub struct Engine<B: Backend> {
     staging: B::Buffer,
     staging_bytes: u64,
     saved: Vec<snapshot::Saved<B::Buffer>>,
+    /// What the host writes between the replays of a batch.
+    ring: B::Buffer,
+    /// Replays that wait to be submitted together. In a cell, because inputs are written through a shared reference.
+    batch: RefCell<Option<batch::Batch>>,
 }
 
 /// An entry point's commands with ids resolved, and the symbols of its last replay.
@@ -76,15 +82,16 @@ impl<B: Backend> Engine<B> {
     }
 
     /// Bytes of GPU memory in use, by purpose. All of it is allocated at load, but for a copy of the states, which counts as
-    /// state from the first [`Engine::save_states`] on; so the peak is the sum. The staging buffer for reading outputs is
-    /// counted as input and output.
+    /// state from the first [`Engine::save_states`] on; so the peak is the sum. The staging buffer for reading outputs and
+    /// the ring of batches are counted as input and output.
     #[must_use]
     pub fn memory(&self) -> MemoryFacts {
         let mut facts = self.manifest.memory;
         let saved = self.saved.iter().map(|saved| saved.bytes).fold(0, u64::saturating_add);
-        facts.io_bytes = facts.io_bytes.saturating_add(self.staging_bytes);
+        let own = self.staging_bytes.saturating_add(batch::RING_BYTES);
+        facts.io_bytes = facts.io_bytes.saturating_add(own);
         facts.state_bytes = facts.state_bytes.saturating_add(saved);
-        facts.peak_bytes = facts.peak_bytes.saturating_add(self.staging_bytes).saturating_add(saved);
+        facts.peak_bytes = facts.peak_bytes.saturating_add(own).saturating_add(saved);
         facts
     }
 

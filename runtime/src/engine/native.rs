@@ -36,6 +36,10 @@ impl Backend for Gpu {
         }
     }
 
+    fn has_subgroups(&self) -> bool {
+        self.device().features().contains(wgpu::Features::SUBGROUP)
+    }
+
     fn create_buffer(&self, name: &str, bytes: u64, role: BufferRole) -> Result<wgpu::Buffer, GpuError> {
         use wgpu::BufferUsages as Usage;
         let usage = match role {

@@ -5,7 +5,8 @@ use crate::format::{DType, ExprError, MAX_SYMBOLS, MAX_WORKGROUPS, TensorSlot};
 use crate::order::sorted;
 
 /// A command with all expressions evaluated.
-enum Ready {
+#[derive(Debug)]
+pub(super) enum Ready {
     Dispatch { pipeline: usize, bind_group: usize, workgroups: [u32; 3] },
     Copy { src: usize, src_offset: u64, dst: usize, dst_offset: u64, bytes: u64 },
     Clear { buffer: usize, offset: u64, bytes: u64 },
@@ -20,18 +21,11 @@ impl<B: Backend> Engine<B> {
         let id = self.input(entry, name)?.buffer;
         let max = self.schedule.buffers.get(super::index(id.0)).map_or(0, |buffer| buffer.bytes);
         let fits = data.len().is_multiple_of(4) && u64::try_from(data.len()).is_ok_and(|bytes| bytes <= max);
-        match self.buffers.get(super::index(id.0)).filter(|_| fits) {
-            Some(buffer) => self
-                .backend
-                .write(buffer, 0, data)
-                .map_err(|e| EngineError::gpu(format!("writing input `{name}`"))(e.into())),
-            None => Err(EngineError::InputSize {
-                entry: entry.to_owned(),
-                name: name.to_owned(),
-                bytes: data.len(),
-                max,
-            }),
+        if !fits {
+            let (entry, name) = (entry.to_owned(), name.to_owned());
+            return Err(EngineError::InputSize { entry, name, bytes: data.len(), max });
         }
+        self.write(super::index(id.0), data, &format!("writing input `{name}`"))
     }
 
     /// Records and submits the commands of an entry point; does not wait for them. `symbols` are exactly those that the
@@ -73,23 +67,33 @@ impl<B: Backend> Engine<B> {
         }
         let ready = self.evaluate(entry, &value)?;
         self.write_step(symbols)?;
-        self.backend
-            .submit(entry, |recorder| {
-                let mut dispatches = 0..;
-                for command in &ready {
-                    if let (true, Ready::Dispatch { .. }) = (timed, command) {
-                        recorder.time_next(dispatches.next().unwrap_or_default());
-                    }
-                    self.record(recorder, command);
-                }
-            })
-            .map_err(|e| EngineError::gpu(format!("entry point `{entry}`"))(e.into()))?;
+        if timed {
+            self.submit_timed(entry, &ready)?;
+        } else {
+            self.run(entry, ready)?;
+        }
         if let Some(loaded) =
             self.entries.iter_mut().find(|(name, _)| name == entry).map(|(_, loaded)| loaded)
         {
             loaded.last = Some(symbols.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect());
         }
         Ok(())
+    }
+
+    /// Every dispatch between two time stamps; behind what a batch has gathered.
+    fn submit_timed(&self, entry: &str, commands: &[Ready]) -> Result<(), EngineError> {
+        self.submit_batch()?;
+        let record = |recorder: &mut B::Recorder| {
+            let mut dispatches = 0..;
+            for command in commands {
+                if let Ready::Dispatch { .. } = command {
+                    recorder.time_next(dispatches.next().unwrap_or_default());
+                }
+                self.record(recorder, command);
+            }
+        };
+        let submitted = self.backend.submit(entry, record);
+        submitted.map_err(|e| EngineError::gpu(format!("entry point `{entry}`"))(e.into()))
     }
 
     fn check_symbols(&self, entry: &str, symbols: &[(&str, u32)]) -> Result<(), EngineError> {
@@ -156,18 +160,19 @@ impl<B: Backend> Engine<B> {
         Ok(ready)
     }
 
+    /// Writes the step uniform, for an entry point that looks at it.
     fn write_step(&self, symbols: &[(&str, u32)]) -> Result<(), EngineError> {
+        if symbols.is_empty() {
+            return Ok(());
+        }
         let mut words = [0_u32; MAX_SYMBOLS];
         for (word, symbol) in words.iter_mut().zip(&self.schedule.symbols) {
             *word = symbols.iter().find(|(name, _)| *name == symbol.name).map_or(0, |(_, value)| *value);
         }
-        let Some(step) = self.buffers.get(self.step) else { return Ok(()) };
-        self.backend
-            .write(step, 0, bytemuck::cast_slice(&words))
-            .map_err(|e| EngineError::gpu("writing the step")(e.into()))
+        self.write(self.step, bytemuck::cast_slice(&words), "writing the step")
     }
 
-    fn record(&self, recorder: &mut B::Recorder, command: &Ready) {
+    pub(super) fn record(&self, recorder: &mut B::Recorder, command: &Ready) {
         match command {
             Ready::Dispatch { workgroups, .. } if workgroups.contains(&0) => {}
             Ready::Dispatch { pipeline, bind_group, workgroups } => {
@@ -222,6 +227,7 @@ impl<B: Backend> Engine<B> {
             source: ExprError::Overflow,
         };
         let bytes = elements.and_then(|n| n.checked_mul(slot.dtype.bytes())).ok_or_else(overflow)?;
+        self.submit_batch()?;
         let what = format!("reading output `{name}`");
         if let Some(buffer) = self.buffers.get(super::index(slot.buffer.0)).filter(|_| bytes > 0) {
             self.backend
@@ -244,10 +250,7 @@ impl<B: Backend> Engine<B> {
             name: name.to_owned(),
             source: ExprError::Overflow,
         })?;
-        let Some(buffer) = self.buffers.get(super::index(slot.buffer.0)) else { return Ok(()) };
-        self.backend
-            .submit("keeping a word", |recorder| recorder.copy(buffer, 0, &self.staging, offset, 4))
-            .map_err(|e| EngineError::gpu(format!("keeping output `{name}`"))(e.into()))
+        self.keep(super::index(slot.buffer.0), offset, &format!("keeping output `{name}`"))
     }
 
     /// Waits, and brings back the first `count` words that were kept since outputs were last read.
@@ -256,6 +259,7 @@ impl<B: Backend> Engine<B> {
     /// [`EngineError::Gpu`].
     pub async fn read_kept_async(&self, count: usize) -> Result<Vec<u32>, EngineError> {
         let bytes = u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(4);
+        self.submit_batch()?;
         let read = self.backend.read(&self.staging, bytes).await;
         let bytes = read.map_err(|e| EngineError::gpu("reading what was kept")(e.into()))?;
         Ok(bytemuck::pod_collect_to_vec(&bytes))

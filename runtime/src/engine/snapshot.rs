@@ -57,6 +57,7 @@ impl<B: Backend> Engine<B> {
         what: &str,
         copy: impl Fn(&mut B::Recorder, &B::Buffer, &Saved<B::Buffer>),
     ) -> Result<(), EngineError> {
+        self.submit_batch()?;
         let result = self.backend.submit(what, |recorder| {
             for saved in &self.saved {
                 if let Some(state) = self.buffers.get(saved.state) {

@@ -7,7 +7,7 @@ struct_from_json!(Schedule { version, symbols, buffers, pipelines, entries });
 struct_from_json!(Symbol { name, max } or_default { min });
 struct_from_json!(Buffer { id, name, kind, bytes, init } or_default { parts });
 struct_from_json!(WeightPart { shard, tensor, at, bytes });
-struct_from_json!(Pipeline { shader, entry, bindings, workgroup_size });
+struct_from_json!(Pipeline { shader, subgroups, entry, bindings, workgroup_size });
 struct_from_json!(Entry { symbols, inputs, outputs, commands } or_default { constraints });
 struct_from_json!(Constraint { expr, max });
 struct_from_json!(TensorSlot { buffer, dtype, shape });

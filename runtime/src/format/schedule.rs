@@ -119,6 +119,9 @@ pub struct WeightPart {
 pub struct Pipeline {
     /// Path of the WGSL module in the bundle.
     pub shader: String,
+    /// Path of a module in its place for devices that have subgroups; all else is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subgroups: Option<String>,
     /// The entry point in the module.
     pub entry: String,
     /// Bindings of group 0 in order; the step uniform comes first.

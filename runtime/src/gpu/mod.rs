@@ -55,7 +55,7 @@ impl GpuOptions {
     /// Of the features that an adapter has, those that are used.
     fn features(&self, available: wgpu::Features) -> wgpu::Features {
         let wanted = if self.time_stamps { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
-        wanted & available
+        (wanted | wgpu::Features::SUBGROUP) & available
     }
 
     fn limits(&self) -> wgpu::Limits {

@@ -4,6 +4,9 @@ use super::{DECODE, Last, Positions, Session, SessionError};
 use crate::engine::Backend;
 use crate::sampling::{IN_PROMPT, NO_TOKEN, SamplingParams};
 
+/// Tokens that are submitted together.
+const SUBMITTED: usize = 4;
+
 /// Entry point that chooses a token by the logits that `head` or `decode` left.
 pub const SAMPLE: &str = "sample";
 /// Input of `sample`: u32 \[12\], see [`SamplingParams::words`].
@@ -63,13 +66,10 @@ impl<B: Backend> Session<B> {
         if fed > 0 {
             self.check_call(&vec![0; fed], Positions::Text)?;
         }
-        for place in 0..=fed {
-            if place > 0 {
-                self.decode_sampled(Positions::Text)?;
-            }
-            self.sample_on_gpu(params)?;
-            self.engine.keep_word(SAMPLE, TOKEN, place)?;
-        }
+        self.engine.begin_batch();
+        let gathered = self.gather_samples(params, fed);
+        self.engine.submit_batch()?;
+        gathered?;
         let tokens = self.engine.read_kept_async(fed + 1).await?;
         match tokens.iter().all(|token| *token < self.facts.vocab_size) {
             true => Ok(tokens),
@@ -77,15 +77,45 @@ impl<B: Backend> Session<B> {
         }
     }
 
+    /// Chooses `fed + 1` tokens and keeps them, each but the last fed.
+    fn gather_samples(&mut self, params: &SamplingParams, fed: usize) -> Result<(), SessionError> {
+        for place in 0..=fed {
+            // Before `decode`, so that the copies between two tokens are side by side.
+            self.write_params(params)?;
+            if place > 0 {
+                self.decode_sampled(Positions::Text)?;
+            }
+            self.choose()?;
+            self.engine.keep_word(SAMPLE, TOKEN, place)?;
+            // The first soon, so that the GPU has something to do while the next are recorded.
+            if place == 0 || place % SUBMITTED == SUBMITTED - 1 {
+                self.engine.submit_batch()?;
+                self.engine.begin_batch();
+            }
+        }
+        Ok(())
+    }
+
     /// [`Session::sample_async`] without waiting for the token, which [`Session::decode_sampled`] takes where it is.
     ///
     /// # Errors
     /// As there, but a missing token does not show: it counts as token 0.
     pub fn sample_on_gpu(&mut self, params: &SamplingParams) -> Result<(), SessionError> {
+        self.write_params(params)?;
+        self.choose()
+    }
+
+    fn write_params(&self, params: &SamplingParams) -> Result<(), SessionError> {
         params.check()?;
         let step = self.draws.ok_or(SessionError::NotSampling)?;
-        self.hold_logits(self.last_row())?;
         self.engine.write_input(SAMPLE, super::SAMPLING, bytemuck::cast_slice(&params.words(step)))?;
+        Ok(())
+    }
+
+    /// Chooses a token by the parameters that were written.
+    fn choose(&mut self) -> Result<(), SessionError> {
+        let step = self.draws.ok_or(SessionError::NotSampling)?;
+        self.hold_logits(self.last_row())?;
         self.engine.replay(SAMPLE, &[])?;
         self.draws = Some(step.wrapping_add(1));
         self.sampled = true;

@@ -76,6 +76,10 @@ impl Backend for Checking {
         "checking".to_owned()
     }
 
+    fn has_subgroups(&self) -> bool {
+        false
+    }
+
     /// What WebGPU guarantees everywhere, but for the sizes of buffers.
     fn limits(&self) -> DeviceLimits {
         DeviceLimits {

@@ -128,6 +128,13 @@ impl Backend for Device {
         }
     }
 
+    fn has_subgroups(&self) -> bool {
+        match self {
+            Self::Gpu(gpu) => gpu.has_feature("subgroups"),
+            Self::Cpu(_) => false,
+        }
+    }
+
     fn create_buffer(&self, name: &str, bytes: u64, role: BufferRole) -> Result<Buffer, DeviceError> {
         match self {
             Self::Gpu(gpu) => gpu.create_buffer(name, bytes, role).map(Buffer::Gpu),

@@ -106,8 +106,12 @@ fn check_pipelines(place: &Place, manifest: &Manifest, schedule: &Schedule) -> R
     check_count(place, "pipelines", schedule.pipelines.len(), MAX_PIPELINES)?;
     for (index, pipeline) in schedule.pipelines.iter().enumerate() {
         let place = place.item(format_args!("pipeline {index}"));
-        if !manifest.lists(&pipeline.shader) {
-            return Err(place.error(Problem::UnlistedFile { path: pipeline.shader.clone() }));
+        if let Some(path) = [Some(&pipeline.shader), pipeline.subgroups.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|path| !manifest.lists(path))
+        {
+            return Err(place.error(Problem::UnlistedFile { path: path.clone() }));
         }
         check_identifier(&place, "shader entry point", &pipeline.entry)?;
         let storage = match pipeline.bindings.as_slice() {
