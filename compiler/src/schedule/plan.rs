@@ -154,6 +154,7 @@ mod tests {
                     kernel: Kernel {
                         family: "test",
                         source: String::new(),
+                        subgroups: None,
                         reads: keys(reads),
                         writes: keys(writes),
                         workgroup_size: [1; 3],
