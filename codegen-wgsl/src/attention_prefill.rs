@@ -1,4 +1,8 @@
 //! Attention over many queries: tiles of keys with a streaming softmax, so that no S x T matrix exists.
+//!
+//! An invocation multiplies 4 queries with 4 keys, and the probabilities of up to 8 queries with one column of four, so
+//! that it reads workgroup memory once for every 8 multiplications or more. Queries and keys go through workgroup memory
+//! in slices; values are read where they are, by whole rows.
 
 use askama::Template;
 use qwenc_ir::{Activation, Dim};
@@ -6,16 +10,15 @@ use qwenc_ir::{Activation, Dim};
 use crate::attention_operands::{Operands, Sizes};
 use crate::checks::{Access, Checks, render};
 use crate::kernel::{Bindings, CodegenError, Kernel, Symbols};
+use crate::quads::{Quads, all_packed};
 use crate::view::{Elem, View};
 use crate::wgsl_math::activate;
 
 const FAMILY: &str = "attention_prefill";
 const WORKGROUP: u32 = 256;
-/// Queries, and keys, of a tile. The template gives each invocation two of each.
-const TILE: u32 = 32;
-/// Elements of query and key rows staged at a time, and their padded pitch.
-const SLICE: u32 = 32;
-const PITCH: u32 = SLICE + 1;
+/// Queries of a workgroup, and keys of a tile. The template gives each invocation four of each.
+const ROWS: u32 = 32;
+const TILE: u32 = 64;
 
 /// Parameters of [`kernel`]. Query head h reads key head `h / (Hq / Hkv)`.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,13 +89,14 @@ pub(crate) struct Gate<'a> {
 #[template(path = "attention_prefill.wgsl", escape = "none")]
 struct Source<'a> {
     declarations: String,
-    query: Access<'a>,
-    key: Access<'a>,
-    value: Access<'a>,
+    query: Quads<'a>,
+    key: Quads<'a>,
+    value: Quads<'a>,
     mask: Option<Mask<'a>>,
     causal: Option<String>,
-    gate: Option<Gate<'a>>,
-    output: Access<'a>,
+    /// The gate and its function `activate`.
+    gate: Option<(Quads<'a>, String)>,
+    output: Quads<'a>,
     scale: String,
     queries: String,
     keys: String,
@@ -101,14 +105,13 @@ struct Source<'a> {
     group: u32,
     key_width: u32,
     value_width: u32,
-    /// Value columns of one invocation: 16 invocations share a row.
-    columns: u32,
-    /// Keys whose values are staged at a time; divides the tile.
-    span: u32,
-    stage: u32,
+    key_quads: u32,
+    value_quads: u32,
+    rows: u32,
     tile: u32,
-    slice: u32,
-    pitch: u32,
+    /// Invocations side by side over the columns of values, and the queries that each of them has.
+    lanes: u32,
+    each: u32,
     workgroup: u32,
 }
 
@@ -129,22 +132,20 @@ pub fn kernel(symbols: &Symbols, params: &AttentionPrefillParams) -> Result<Kern
     let Sizes { queries, keys, head_dim, heads, key_heads, group, key_width, value_width } =
         operands.sizes(checks)?;
 
+    let mut views = vec![&params.output, &params.query, &params.key, &params.value];
+    views.extend(params.gate.iter().map(|(gate, _)| gate));
+    let alone = params.mask.as_ref().is_none_or(|mask| views.iter().all(|view| view.buffer != mask.buffer));
+    let packed = alone && all_packed(views);
     let mut bindings = Bindings::new();
-    let output = Access::new(bindings.write(&params.output), symbols);
-    let query = Access::new(bindings.read(&params.query), symbols);
-    let key = Access::new(bindings.read(&params.key), symbols);
-    let value = Access::new(bindings.read(&params.value), symbols);
+    let mut bind = |view: &View, write: bool| Quads::bind(&mut bindings, symbols, view, packed, write);
+    let output = bind(&params.output, true);
+    let (query, key, value) =
+        (bind(&params.query, false), bind(&params.key, false), bind(&params.value, false));
+    let gate = params.gate.as_ref().map(|(view, kind)| (bind(view, false), activate(*kind)));
     let mask =
         Mask::bind(checks, symbols, &mut bindings, params.mask.as_ref(), [&head_dim, &queries, &keys])?;
-    let gate = match &params.gate {
-        Some((view, activation)) => {
-            let view = Access::new(bindings.read(view), symbols);
-            Some(Gate { view, activate: activate(*activation) })
-        }
-        None => None,
-    };
-    let stage = 2 * TILE * PITCH;
-    let columns = value_width.div_ceil(16);
+    let (key_quads, value_quads) = (key_width.div_ceil(4), value_width.div_ceil(4));
+    let lanes = value_quads.next_power_of_two().max(WORKGROUP / ROWS);
     let source = Source {
         declarations: bindings.declarations(),
         query,
@@ -162,15 +163,14 @@ pub fn kernel(symbols: &Symbols, params: &AttentionPrefillParams) -> Result<Kern
         group,
         key_width,
         value_width,
-        columns,
-        // The largest power of two that fits. Columns are padded to 16, hence the rest behind the last row.
-        span: (1 << ((stage - 16) / value_width).ilog2()).min(TILE),
-        stage,
+        key_quads,
+        value_quads,
+        rows: ROWS,
         tile: TILE,
-        slice: SLICE,
-        pitch: PITCH,
+        lanes,
+        each: ROWS * lanes / WORKGROUP,
         workgroup: WORKGROUP,
     };
-    let workgroups = [queries.ceil_div(i64::from(TILE)), Dim::constant(i64::from(heads)), Dim::constant(1)];
+    let workgroups = [queries.ceil_div(i64::from(ROWS)), Dim::constant(i64::from(heads)), Dim::constant(1)];
     bindings.finish(FAMILY, symbols, render(FAMILY, &source)?, [WORKGROUP, 1, 1], workgroups)
 }

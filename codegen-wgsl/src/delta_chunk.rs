@@ -18,6 +18,7 @@ use qwenc_ir::Dim;
 use crate::checks::{Access, Checks, render};
 use crate::delta::{DeltaParams, DeltaSizes};
 use crate::kernel::{Bindings, CodegenError, Kernel, Symbols, limits};
+use crate::quads::{Quads, all_packed};
 use crate::view::{Elem, View};
 
 /// Positions in a chunk.
@@ -25,10 +26,9 @@ pub const CHUNK: usize = 64;
 
 const CHUNK_ROWS: u32 = 64;
 const WORKGROUP: u32 = 256;
-/// Elements of workgroup memory that hold a slice of the state in [`scan`].
-const STATE_ELEMENTS: u32 = 2048;
-/// Elements of each of the two staging arrays of [`scan`].
-const STAGE_ELEMENTS: u32 = 1024;
+/// Elements of workgroup memory that hold columns of the state in [`scan`]. The other half holds a chunk of fresh values
+/// for up to 16 of them, twice.
+const STATE_ELEMENTS: u32 = limits::WORKGROUP_BYTES / 8;
 
 /// Where things lie in the scratch of one chunk and head.
 struct Layout {
@@ -144,9 +144,11 @@ pub fn prepare(symbols: &Symbols, params: &DeltaParams, scratch: &View) -> Resul
 #[template(path = "delta_scan.wgsl", escape = "none")]
 struct ScanSource<'a> {
     declarations: String,
-    query: Access<'a>,
-    key: Access<'a>,
+    query: Quads<'a>,
+    key: Quads<'a>,
     scratch: Access<'a>,
+    /// The scratch, like query and key, is bound as `vec4<f32>`.
+    packed: bool,
     past: Option<Access<'a>>,
     present: Option<Access<'a>>,
     output: Access<'a>,
@@ -155,14 +157,12 @@ struct ScanSource<'a> {
     group: u32,
     key_width: u32,
     value_width: u32,
-    /// Columns of the state in one workgroup.
+    key_quads: u32,
+    /// `vec4` columns of w and q that are read together; divides them.
+    turn: u32,
+    /// Columns of the state in one workgroup, 8 or 16, and the WGSL type of what one of 8 lanes has of them.
     columns: u32,
-    /// Rows of a chunk, and rows of the state, of one invocation.
-    chunk_rows: u32,
-    state_rows: u32,
-    /// Positions whose keys fit the staging array.
-    span: u32,
-    stage: u32,
+    cell: &'static str,
     workgroup: u32,
 }
 
@@ -175,20 +175,25 @@ pub fn scan(symbols: &Symbols, params: &DeltaParams, scratch: &View) -> Result<K
     let checks = Checks::of(FAMILY);
     let sizes = params.sizes(checks)?;
     check_scratch(checks, symbols, &sizes, scratch)?;
+    let rows = [scratch, &params.query, &params.key];
+    let mut others =
+        [Some(&params.output), params.past.as_ref(), params.present.as_ref()].into_iter().flatten();
+    let packed = all_packed(rows)
+        && sizes.value_width.is_multiple_of(4)
+        && others.all(|other| rows.iter().all(|view| view.buffer != other.buffer));
     let mut bindings = Bindings::new();
     let output = Access::new(bindings.write(&params.output), symbols);
     let present = params.present.as_ref().map(|view| Access::new(bindings.write(view), symbols));
     let past = params.past.as_ref().map(|view| Access::new(bindings.read(view), symbols));
-    let scratch = Access::new(bindings.read(scratch), symbols);
-    let query = Access::new(bindings.read(&params.query), symbols);
-    let key = Access::new(bindings.read(&params.key), symbols);
-    let columns = if sizes.key_width * 16 <= STATE_ELEMENTS { 16 } else { 8 };
-    let groups = WORKGROUP / columns;
+    let [scratch, query, key] = rows.map(|view| Quads::bind(&mut bindings, symbols, view, packed, false));
+    let key_quads = sizes.key_width.div_ceil(4);
+    let (columns, cell) = if key_quads * 4 * 16 <= STATE_ELEMENTS { (16, "vec2<f32>") } else { (8, "f32") };
     let source = ScanSource {
         declarations: bindings.declarations(),
         query,
         key,
-        scratch,
+        scratch: scratch.access,
+        packed,
         past,
         present,
         output,
@@ -197,12 +202,10 @@ pub fn scan(symbols: &Symbols, params: &DeltaParams, scratch: &View) -> Result<K
         group: sizes.group,
         key_width: sizes.key_width,
         value_width: sizes.value_width,
+        key_quads,
+        turn: 1 << key_quads.trailing_zeros().min(2),
         columns,
-        chunk_rows: CHUNK_ROWS / groups,
-        state_rows: sizes.key_width.div_ceil(groups),
-        // The largest power of two that fits, so that it divides a chunk.
-        span: (1 << (STAGE_ELEMENTS / sizes.key_width).ilog2()).min(CHUNK_ROWS),
-        stage: STAGE_ELEMENTS,
+        cell,
         workgroup: WORKGROUP,
     };
     let slices = sizes.value_width.div_ceil(columns);

@@ -28,6 +28,7 @@ pub mod linear_gemm;
 pub mod linear_gemv;
 pub mod matmul;
 pub mod norm;
+mod quads;
 pub mod reduce;
 pub mod rope;
 pub mod rows;

@@ -13,15 +13,16 @@ use crate::wgsl_math::MathLibrary;
 const FAMILY: &str = "linear_gemm";
 /// Rows of x, and rows of the weight, in the tile of a workgroup.
 const TILE: i64 = 64;
+/// Vectors of four columns that go through workgroup memory together.
+const SLICE: u32 = 8;
 
 #[derive(Template)]
 #[template(path = "linear_gemm.wgsl", escape = "none")]
 struct Source {
     rows: String,
     k: u32,
-    k4: u32,
     n: u32,
-    weight_rows: u32,
+    slices: u32,
     weight: String,
     glu: bool,
     declarations: String,
@@ -30,7 +31,6 @@ struct Source {
     x_split: String,
     x_body: String,
     weight_functions: String,
-    weight_body: String,
     store: String,
     /// Outputs that four accumulated columns make.
     values: Vec<String>,
@@ -43,7 +43,7 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
         return Err(checks.fail("a norm in front or a convolution behind; run it as a kernel of its own"));
     }
     let layer = Layer::new(checks, params)?;
-    let bound = layer.bind(checks, params, Grain::Vector)?;
+    let bound = layer.bind(checks, params, Grain::Pair)?;
     let mut library = MathLibrary::default();
     let store = bound.store(checks, symbols, params, &mut library)?;
     let values = match params.glu {
@@ -53,21 +53,21 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
             .to_vec(),
     };
     let (x_split, row) = bound.row(symbols);
+    let slices = layer.k4.div_ceil(SLICE);
     let source = Source {
         rows: describe(std::slice::from_ref(&layer.rows)).trim_matches(['[', ']']).to_string(),
         k: layer.k,
-        k4: layer.k4,
         n: layer.n,
-        weight_rows: layer.weight_rows,
+        slices,
         weight: bound.weight.describe(),
         glu: params.glu.is_some(),
         declarations: bound.bindings.declarations(),
         functions: library.text(),
         m_count: symbols.wgsl(&layer.rows),
         x_split,
-        x_body: bound.x.body(symbols, &strs(&row), layer.k, layer.k4),
-        weight_functions: bound.weight.functions(symbols),
-        weight_body: bound.weight.vector(symbols),
+        x_body: bound.x.body(symbols, &strs(&row), layer.k, slices * SLICE),
+        weight_functions: bound.weight.functions(symbols)
+            + &bound.weight.pair_functions(symbols, layer.weight_rows),
         store,
         values,
     };

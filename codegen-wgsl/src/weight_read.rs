@@ -12,6 +12,8 @@ use crate::weight::{CodeBits, QuantBlock, QuantFormat, ScaleType, Weight, Weight
 pub(crate) enum Grain {
     /// Four elements: [`BoundWeight::vector`].
     Vector,
+    /// Eight elements: [`BoundWeight::pair_functions`].
+    Pair,
     /// [`WeightFormat::unit`]: [`BoundWeight::add_unit`].
     Unit,
 }
@@ -41,9 +43,10 @@ impl BoundWeight {
     ) -> Result<Self, CodegenError> {
         let format = weight.format;
         let words = match (grain, format) {
-            (Grain::Unit, _) | (Grain::Vector, WeightFormat::F32) => format.unit_words(),
+            (Grain::Unit, _) | (_, WeightFormat::F32) => format.unit_words(),
             (Grain::Vector, WeightFormat::F16 | WeightFormat::Bf16) => 2,
-            (Grain::Vector, WeightFormat::Quantized(_)) => 1,
+            (Grain::Pair, WeightFormat::F16 | WeightFormat::Bf16) => 4,
+            (Grain::Vector | Grain::Pair, WeightFormat::Quantized(_)) => 1,
         };
         let elem = weight.values.elem.wgsl();
         let load = if words == 1 { elem.to_string() } else { format!("vec{words}<{elem}>") };
@@ -143,6 +146,75 @@ fn floats4(a: u32, b: u32) -> vec4<f32> {
                 )
             }
         }
+    }
+
+    /// WGSL functions that read two vectors of four elements in two steps, each with a blank line behind: `w8(r, p)` loads
+    /// elements 8p to 8p+7 of row r, and `first4` and `second4` unpack them, so that nothing waits for memory between the
+    /// two. Rows from `rows` on give those of the last row; elements beyond K may be anything finite.
+    pub(crate) fn pair_functions(&self, symbols: &Symbols, rows: u32) -> String {
+        let offset = &self.values.view.offset;
+        let offset = if offset.is(0) { String::new() } else { format!("{} + ", symbols.wgsl(offset)) };
+        let load = |index: &str| format!("{}[{offset}row * {}u + {index}]", self.values.var, self.row);
+        let pairs = self.k.div_ceil(8);
+        let clamps = format!(
+            "    let row = min(r, {}u);\n    let pair = min(p, {}u);\n",
+            rows.saturating_sub(1),
+            pairs.saturating_sub(1)
+        );
+        let (packed, body, first, second) = match self.format {
+            WeightFormat::F32 => {
+                let last = self.k.div_ceil(4).saturating_sub(1);
+                let second = load(&format!("min(2u * pair + 1u, {last}u)"));
+                let body = format!("    return mat2x4<f32>({}, {second});\n", load("2u * pair"));
+                ("mat2x4<f32>", body, "w[0]".to_string(), "w[1]".to_string())
+            }
+            WeightFormat::F16 | WeightFormat::Bf16 => {
+                let body = format!("    return {};\n", load("pair"));
+                ("vec4<u32>", body, "floats4(w.x, w.y)".to_string(), "floats4(w.z, w.w)".to_string())
+            }
+            WeightFormat::Quantized(quant) => {
+                let (first, second) = match quant.bits {
+                    CodeBits::Two => {
+                        let codes = format!("{} >> (pair % 2u * 16u)", load("pair / 2u"));
+                        (codes, "codes >> 8u".to_string())
+                    }
+                    CodeBits::Four => (load("pair"), "codes >> 16u".to_string()),
+                    CodeBits::Eight => (load("2u * pair"), load("2u * pair + 1u")),
+                };
+                let block = match quant.block {
+                    QuantBlock::Elements(block) if self.blocks > 1 => {
+                        format!("row * {}u + {}", self.blocks, block_of("pair", block, 8))
+                    }
+                    QuantBlock::Elements(_) | QuantBlock::Row => "row".to_string(),
+                };
+                let zero = if self.zeros.is_some() { "bitcast<u32>(zero_at(block))" } else { "0u" };
+                let body = format!(
+                    "    let codes = {first};\n    let block = {block};\n    \
+                     return vec4<u32>(codes, {second}, bitcast<u32>(scale_at(block)), {zero});\n"
+                );
+                let zero = if self.zeros.is_some() { ", bitcast<f32>(w.w)" } else { "" };
+                let unpack = |codes: &str| format!("codes4({codes}{zero}) * bitcast<f32>(w.z)");
+                ("vec4<u32>", body, unpack("w.x"), unpack("w.y"))
+            }
+        };
+        format!(
+            "\
+// Elements 8p to 8p+7 of row r of the weight, as they are stored.
+fn w8(r: u32, p: u32) -> {packed} {{
+{clamps}{body}}}
+
+// The first four of them.
+fn first4(w: {packed}) -> vec4<f32> {{
+    return {first};
+}}
+
+// The last four of them.
+fn second4(w: {packed}) -> vec4<f32> {{
+    return {second};
+}}
+
+"
+        )
     }
 
     /// The index of the first unit of a row, as WGSL.

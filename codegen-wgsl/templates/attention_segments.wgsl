@@ -1,7 +1,8 @@
 // Attention without a past: query [S, {{heads}}, {{key_width}}], key [{{key_heads}}, T, {{key_width}}], value [{{key_heads}}, T, {{value_width}}], output [S, {{heads}}, {{value_width}}].
 // {% if segments.is_some() %}A query sees the keys of its segment; without keys it gives zeros.{% else %}Every query sees every key.{% endif %}
-// Geometry: one workgroup of {{workgroup}} for {{rows}} queries (x) of a head (y), as 8 x 8 invocations: invocation (row, lane) has
-// queries row, row + 8, ...; in scores keys 4 * lane to 4 * lane + 3 of a tile of {{tile}}, in values columns lane, lane + 8, ... of vec4.
+// Geometry: one workgroup of {{workgroup}} for {{rows}} queries (x) of a head (y), in rows of 16 invocations: invocation (row, lane) has
+// queries row, row + {{rows / 4}}, ...; in scores keys 4 * lane to 4 * lane + 3 of a tile of {{tile}}, in values columns lane, lane + 16, ...
+// of vec4.
 {{declarations}}
 const D = {{key_width}}u;
 const DV = {{value_width}}u;
@@ -10,27 +11,30 @@ const QUADS = {{key_quads}}u;
 const VALUE_QUADS = {{value_quads}}u;
 const ROWS = {{rows}}u;
 const TILE = {{tile}}u;
-// Columns of keys, and rows of values, that are staged at a time.
-const SLICE = {{slice}}u;
-const SPAN = {{span}}u;
-const WORKGROUP = {{workgroup}}u;
 const LANES = vec4<u32>(0u, 1u, 2u, 3u);
 const MASKED = -3.0e38;
 // Scores above this are seen.
 const SEEN = -1.0e38;
-// Behind the queries in `stage`: slices of keys; later probabilities, and behind them values.
-const KEYS = {{rows * key_quads}}u;
-const VALUES = {{rows * key_quads + 8 * rows}}u;
+// Behind the queries in `stage`.
+const KEYS = {{8 * rows}}u;
 
-// Columns of vec4, each with one element a row. Within 8 rows they are swapped about by the column, so that invocations
-// that read rows of one column, or write columns of one row, meet different banks.
+// Slices of queries and of keys, 8 columns of vec4 with one element a row; then largest scores, then probabilities, 16
+// columns of keys, in the end sums. Within 8 rows they are swapped about by the column, so that invocations that read
+// rows of one column, or write columns of one row, meet different banks.
 var<workgroup> stage: array<vec4<f32>, {{stage}}>;
 
+// Scores are exponents of two.
 fn query_quad(head: u32, i: u32, c: u32) -> vec4<f32> {
-    return {{query.load("i", "head", "c", key_width)}};
+    if (i >= {{queries}} || c >= QUADS) {
+        return vec4<f32>();
+    }
+    return {{scale}} * {{query.load("i", "head", "c", key_width)}};
 }
 
-fn key_quad(head: u32, j: u32, c: u32) -> vec4<f32> {
+fn key_quad(head: u32, j: u32, c: u32, end: u32) -> vec4<f32> {
+    if (j >= end || c >= QUADS) {
+        return vec4<f32>();
+    }
     return {{key.load("head", "j", "c", key_width)}};
 }
 
@@ -71,8 +75,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let head = wid.y;
     let key_head = head / {{group}}u;
     let first = wid.x * ROWS;
-    let row = lid / 8u;
-    let lane = lid % 8u;
+    let row = lid / 16u;
+    let lane = lid % 16u;
+    // What this invocation loads: vector load_column of two queries and of some keys.
+    let load_column = lid % 8u;
+    let load_row = lid / 8u;
     let queries = {{queries}};
 
     // The keys that the tile's queries see, and those of each of this invocation's.
@@ -88,64 +95,74 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             end = max(end, seen.y);
         }
     }
-{%- for m in 0..each %}
-    let seen{{m}} = segment(min(first + row + {{8 * m}}u, queries - 1u));
+{%- for m in 0..4 %}
+    let seen{{m}} = segment(min(first + row + {{m * rows / 4}}u, queries - 1u));
 {%- endfor %}
 {%- endif %}
-
-    for (var e = lid; e < ROWS * QUADS; e += WORKGROUP) {
-        let r = e / QUADS;
-        let c = e % QUADS;
-        var q = vec4<f32>();
-        if (first + r < queries) {
-            // Scores are exponents of two.
-            q = query_quad(head, first + r, c) * {{scale}};
-        }
-        stage[c * ROWS + (r ^ (c & 7u))] = q;
-    }
 
     // Largest score and sum of exponentials of the rows; the sum is of this invocation's keys.
     var largest = vec4<f32>(MASKED);
     var sums = vec4<f32>();
-{%- for m in 0..each %}
+{%- for m in 0..4 %}
 {%- for n in 0..columns %}
     var a{{m}}_{{n}} = vec4<f32>();
 {%- endfor %}
 {%- endfor %}
 
+    // Slices are loaded one ahead.
+{%- for n in 0..2 %}
+    var q{{n}} = query_quad(head, first + load_row + {{n * rows / 2}}u, load_column);
+{%- endfor %}
+{%- for n in 0..key_loads %}
+    var k{{n}} = key_quad(key_head, begin + load_row + {{n * rows / 2}}u, load_column, end);
+{%- endfor %}
     for (var tile = begin; tile < end; tile += TILE) {
         // Scores, one vec4 of keys a row.
-{%- for m in 0..each %}
+{%- for m in 0..4 %}
         var s{{m}} = vec4<f32>();
 {%- endfor %}
-        for (var base = 0u; base < QUADS; base += SLICE) {
+        for (var base = 0u; base < QUADS; base += 8u) {
             workgroupBarrier();
-            for (var e = lid; e < TILE * SLICE; e += WORKGROUP) {
-                let j = e / SLICE;
-                let c = e % SLICE;
-                var k = vec4<f32>();
-                if (tile + j < end && base + c < QUADS) {
-                    k = key_quad(key_head, tile + j, base + c);
-                }
-                stage[KEYS + c * TILE + (((j % 4u) * 8u + j / 4u) ^ (c & 7u))] = k;
+{%- for n in 0..2 %}
+            stage[load_column * ROWS + ((load_row + {{n * rows / 2}}u) ^ load_column)] = q{{n}};
+{%- endfor %}
+            // Key j is row j % 4 * 16 + j / 4.
+            let place = KEYS + load_column * TILE + load_row % 4u * 16u;
+{%- for n in 0..key_loads %}
+            stage[place + (((load_row + {{n * rows / 2}}u) / 4u) ^ load_column)] = k{{n}};
+{%- endfor %}
+            workgroupBarrier();
+            var next = tile;
+            var ahead = base + 8u + load_column;
+            if (base + 8u >= QUADS) {
+                next = tile + TILE;
+                ahead = load_column;
             }
-            workgroupBarrier();
-            let width = min(SLICE, QUADS - base);
-            for (var c = 0u; c < width; c++) {
-                let k = KEYS + c * TILE + (lane ^ (c & 7u));
-                let k0 = stage[k];
-                let k1 = stage[k + 8u];
-                let k2 = stage[k + 16u];
-                let k3 = stage[k + 24u];
-                let q = (base + c) * ROWS + (row ^ ((base + c) & 7u));
-{%- for m in 0..each %}
-                let q{{m}} = stage[q + {{8 * m}}u];
-                s{{m}} += vec4<f32>(dot(q{{m}}, k0), dot(q{{m}}, k1), dot(q{{m}}, k2), dot(q{{m}}, k3));
+{%- for n in 0..2 %}
+            q{{n}} = query_quad(head, first + load_row + {{n * rows / 2}}u, ahead);
+{%- endfor %}
+{%- for n in 0..key_loads %}
+            k{{n}} = key_quad(key_head, next + load_row + {{n * rows / 2}}u, ahead, end);
+{%- endfor %}
+            for (var c = 0u; c < 8u; c += 2u) {
+{%- for c in 0..2 %}
+                {
+                    let at = c + {{c}}u;
+                    let q = at * ROWS + (row ^ at);
+                    let k = KEYS + at * TILE + (lane ^ at);
+{%- for n in 0..4 %}
+                    let q{{n}} = stage[q + {{n * rows / 4}}u];
+                    let k{{n}} = stage[k + {{16 * n}}u];
+{%- endfor %}
+{%- for m in 0..4 %}
+                    s{{m}} += vec4<f32>(dot(q{{m}}, k0), dot(q{{m}}, k1), dot(q{{m}}, k2), dot(q{{m}}, k3));
+{%- endfor %}
+                }
 {%- endfor %}
             }
         }
         let j = tile + 4u * lane + LANES;
-{%- for m in 0..each %}
+{%- for m in 0..4 %}
 {%- if segments.is_some() %}
         s{{m}} = select(vec4<f32>(MASKED), s{{m}}, (j >= vec4<u32>(seen{{m}}.x)) & (j < vec4<u32>(seen{{m}}.y)));
 {%- else %}
@@ -155,88 +172,72 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 
         // The new maxima; what has been summed so far is scaled to them.
         workgroupBarrier();
-        stage[KEYS + lane * 8u + row] = vec4<f32>(
+        stage[row * 16u + lane] = vec4<f32>(
 {%- for m in 0..4 %}
-{%- if m < each %}
             max(max(s{{m}}.x, s{{m}}.y), max(s{{m}}.z, s{{m}}.w)),
-{%- else %}
-            MASKED,
-{%- endif %}
 {%- endfor %}
         );
         workgroupBarrier();
         var peak = largest;
-        for (var other = 0u; other < 8u; other++) {
-            peak = max(peak, stage[KEYS + other * 8u + row]);
+        for (var other = 0u; other < 16u; other++) {
+            peak = max(peak, stage[row * 16u + other]);
         }
         let rescale = exp2(largest - peak);
         largest = peak;
         workgroupBarrier();
-{%- for m in 0..each %}
+{%- for m in 0..4 %}
         let p{{m}} = select(vec4<f32>(), exp2(s{{m}} - vec4<f32>(peak[{{m}}])), s{{m}} > vec4<f32>(SEEN));
-        stage[KEYS + lane * ROWS + (row ^ lane) + {{8 * m}}u] = p{{m}};
+        stage[lane * ROWS + ((row + {{m * rows / 4}}u) ^ (lane & 7u))] = p{{m}};
 {%- for n in 0..columns %}
         a{{m}}_{{n}} *= rescale[{{m}}];
 {%- endfor %}
 {%- endfor %}
         sums = sums * rescale + vec4<f32>(
 {%- for m in 0..4 %}
-{%- if m < each %}
             p{{m}}.x + p{{m}}.y + p{{m}}.z + p{{m}}.w,
-{%- else %}
-            0.0,
-{%- endif %}
 {%- endfor %}
         );
+        workgroupBarrier();
 
-        // Values.
-        for (var base = 0u; base < TILE; base += SPAN) {
-            for (var e = lid; e < SPAN * VALUE_QUADS; e += WORKGROUP) {
-                let j = tile + base + e / VALUE_QUADS;
-                var v = vec4<f32>();
-                if (j < end) {
-                    v = value_quad(key_head, j, e % VALUE_QUADS);
-                }
-                stage[VALUES + e] = v;
-            }
-            workgroupBarrier();
-            for (var four = 0u; four < SPAN; four += 4u) {
-                let quad = (base + four) / 4u;
-                let p = KEYS + quad * ROWS + (row ^ quad);
-{%- for m in 0..each %}
-                let w{{m}} = stage[p + {{8 * m}}u];
+        // Values, twice four keys at a time; probabilities behind the last key are 0.
+        let fours = (min(end - tile, TILE) + 3u) / 4u;
+        for (var pair = 0u; pair < fours; pair += 2u) {
+{%- for f in 0..2 %}
+            {
+                let four = pair + {{f}}u;
+                let at = tile + 4u * four;
+{%- for m in 0..4 %}
+                let w{{m}} = stage[four * ROWS + ((row + {{m * rows / 4}}u) ^ (four & 7u))];
 {%- endfor %}
-                let at = VALUES + four * VALUE_QUADS;
 {%- for n in 0..columns %}
                 {
                     // Lanes behind the last column take it again; they store nothing.
-                    let v = at + min(lane + {{8 * n}}u, VALUE_QUADS - 1u);
-                    let v0 = stage[v];
-                    let v1 = stage[v + VALUE_QUADS];
-                    let v2 = stage[v + 2u * VALUE_QUADS];
-                    let v3 = stage[v + 3u * VALUE_QUADS];
-{%- for m in 0..each %}
+                    let c = min(lane + {{16 * n}}u, VALUE_QUADS - 1u);
+{%- for e in 0..4 %}
+                    let v{{e}} = value_quad(key_head, min(at + {{e}}u, end - 1u), c);
+{%- endfor %}
+{%- for m in 0..4 %}
                     a{{m}}_{{n}} += w{{m}}.x * v0 + w{{m}}.y * v1 + w{{m}}.z * v2 + w{{m}}.w * v3;
 {%- endfor %}
                 }
 {%- endfor %}
             }
-            workgroupBarrier();
+{%- endfor %}
         }
     }
 
     // Sums over all keys.
     workgroupBarrier();
-    stage[KEYS + lane * 8u + row] = sums;
+    stage[row * 16u + lane] = sums;
     workgroupBarrier();
     var total = vec4<f32>();
-    for (var other = 0u; other < 8u; other++) {
-        total += stage[KEYS + other * 8u + row];
+    for (var other = 0u; other < 16u; other++) {
+        total += stage[row * 16u + other];
     }
     let over = select(vec4<f32>(), 1.0 / max(total, vec4<f32>(1.0e-30)), total > vec4<f32>());
-{%- for m in 0..each %}
+{%- for m in 0..4 %}
 {%- for n in 0..columns %}
-    store(head, first + row + {{8 * m}}u, lane + {{8 * n}}u, a{{m}}_{{n}} * over[{{m}}]);
+    store(head, first + row + {{m * rows / 4}}u, lane + {{16 * n}}u, a{{m}}_{{n}} * over[{{m}}]);
 {%- endfor %}
 {%- endfor %}
 }
