@@ -176,7 +176,8 @@ pub(crate) struct Vector {
 }
 
 impl Vector {
-    fn bind(bindings: &mut Bindings, view: &View, packed: Option<View>) -> Self {
+    /// Binds a view, by `packed` (the same in units of four, from [`in_vec4`]) where there is one.
+    pub(crate) fn bind(bindings: &mut Bindings, view: &View, packed: Option<View>) -> Self {
         match packed {
             Some(view) => Self { operand: bindings.read_as(&view, "vec4<f32>"), packed: true },
             None => Self { operand: bindings.read(view), packed: false },

@@ -5,6 +5,7 @@ use askama::Template;
 use qwenc_ir::Dim;
 
 use crate::checks::{Access, Checks, render};
+use crate::indexing::in_vec4;
 use crate::kernel::{Bindings, CodegenError, Kernel, Symbols};
 use crate::view::{Elem, View};
 
@@ -14,6 +15,13 @@ const WORKGROUP: u32 = 256;
 const CHUNK: u32 = 1024;
 /// Candidates that the last kernel ranks in workgroup memory.
 const CAPACITY: u32 = 512;
+/// Candidates that there is room for; with more, the last kernel looks at all scores.
+const LISTED: u32 = 8192;
+/// Words in front of the candidates.
+const HEADER: u32 = 4;
+/// Vectors of scores that an invocation of the last kernel reads at a time, when it looks at all.
+const SCAN_VECTORS: u32 = 8;
+const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
 /// Counts of tokens are exact in f32.
 const MAX_VOCABULARY: u32 = 1 << 22;
 /// Words of the input `sampling`.
@@ -39,11 +47,12 @@ pub struct SampleParams {
 /// Scratch memory between the kernels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scratch<T> {
-    /// f32: the logits after penalties.
+    /// f32: the logits after penalties, padded to a multiple of 1024.
     pub scores: T,
     /// f32: of every 256 tokens the largest score and the sum of weights.
     pub groups: T,
-    /// u32: the number of candidates, and their ids.
+    /// u32: the number of candidates, the bits of the largest score and of the mass of all, 0; of each candidate the
+    /// token and the bits of its score.
     pub candidates: T,
     /// u32: of every 1024 tokens the best key (the bits of an f32) and its token.
     pub best: T,
@@ -55,9 +64,9 @@ impl Scratch<(Elem, Vec<Dim>)> {
         let chunks = i64::from(vocabulary.div_ceil(CHUNK));
         let dims = |sizes: &[i64]| sizes.iter().map(|size| Dim::constant(*size)).collect();
         Self {
-            scores: (Elem::F32, dims(&[vocabulary.into()])),
+            scores: (Elem::F32, dims(&[chunks * i64::from(CHUNK)])),
             groups: (Elem::F32, dims(&[4 * chunks, 2])),
-            candidates: (Elem::U32, dims(&[i64::from(CAPACITY) + 1])),
+            candidates: (Elem::U32, dims(&[i64::from(HEADER + 2 * LISTED)])),
             best: (Elem::U32, dims(&[chunks, 2])),
         }
     }
@@ -71,6 +80,8 @@ struct Common<'a> {
     /// Of [`CHUNK`] tokens.
     chunks: u32,
     capacity: u32,
+    listed: u32,
+    header: u32,
     sampling: Access<'a>,
 }
 
@@ -97,9 +108,11 @@ struct Narrow<'a> {
     common: Common<'a>,
     draw: Draw,
     scores: Access<'a>,
-    groups: Access<'a>,
+    /// Largest score and sum of the groups that an invocation looks at.
+    groups: Vec<[String; 2]>,
     candidates: Access<'a>,
     best: Access<'a>,
+    components: [&'static str; 4],
 }
 
 #[derive(Template)]
@@ -109,21 +122,35 @@ struct Choose<'a> {
     common: Common<'a>,
     draw: Draw,
     scores: Access<'a>,
-    groups: Access<'a>,
+    /// The vectors of scores that are read together.
+    scan: Vec<String>,
     candidates: Access<'a>,
     best: Access<'a>,
     counts: Access<'a>,
     token: Access<'a>,
     input_ids: Access<'a>,
+    components: [&'static str; 4],
 }
 
 impl<'a> Common<'a> {
     fn of(vocabulary: u32, sampling: Access<'a>) -> Self {
-        Self { vocabulary, chunks: vocabulary.div_ceil(CHUNK), capacity: CAPACITY, sampling }
+        Self {
+            vocabulary,
+            chunks: vocabulary.div_ceil(CHUNK),
+            capacity: CAPACITY,
+            listed: LISTED,
+            header: HEADER,
+            sampling,
+        }
     }
 }
 
 impl SampleParams {
+    /// The scores in units of four.
+    fn scores4(&self) -> Result<View, CodegenError> {
+        in_vec4(&self.scratch.scores).ok_or_else(|| Checks::of(FAMILY).fail("the scores are not aligned"))
+    }
+
     /// Checks all operands; gives the size of the vocabulary.
     fn check(&self) -> Result<u32, CodegenError> {
         let checks = Checks::of(FAMILY);
@@ -183,8 +210,12 @@ pub fn narrow(symbols: &Symbols, params: &SampleParams) -> Result<Kernel, Codege
     let candidates = Access::new(bindings.write_as(&params.scratch.candidates, "atomic<u32>"), symbols);
     let best = Access::new(bindings.write(&params.scratch.best), symbols);
     let sampling = Access::new(bindings.read(&params.sampling), symbols);
-    let scores = Access::new(bindings.read(&params.scratch.scores), symbols);
+    let scores = Access::new(bindings.read_as(&params.scores4()?, "vec4<f32>"), symbols);
     let groups = Access::new(bindings.read(&params.scratch.groups), symbols);
+    let groups = (0..(4 * vocabulary.div_ceil(CHUNK)).div_ceil(WORKGROUP))
+        .map(|n| format!("lid + {}u", n * WORKGROUP))
+        .map(|group| ["0u", "1u"].map(|word| groups.at2(&group, word)))
+        .collect();
     let source = Narrow {
         declarations: bindings.declarations(),
         common: Common::of(vocabulary, sampling),
@@ -193,6 +224,7 @@ pub fn narrow(symbols: &Symbols, params: &SampleParams) -> Result<Kernel, Codege
         groups,
         candidates,
         best,
+        components: COMPONENTS,
     };
     finish(bindings, "sample_narrow", symbols, render(FAMILY, &source)?, vocabulary.div_ceil(CHUNK))
 }
@@ -208,21 +240,24 @@ pub fn choose(symbols: &Symbols, params: &SampleParams) -> Result<Kernel, Codege
     let token = Access::new(bindings.write(&params.token), symbols);
     let input_ids = Access::new(bindings.write(&params.input_id), symbols);
     let sampling = Access::new(bindings.read(&params.sampling), symbols);
-    let scores = Access::new(bindings.read(&params.scratch.scores), symbols);
-    let groups = Access::new(bindings.read(&params.scratch.groups), symbols);
+    let scores = Access::new(bindings.read_as(&params.scores4()?, "vec4<f32>"), symbols);
     let candidates = Access::new(bindings.read(&params.scratch.candidates), symbols);
     let best = Access::new(bindings.read(&params.scratch.best), symbols);
+    let scan = (0..SCAN_VECTORS)
+        .map(|n| scores.at1(&format!("min(n + {}u, CHUNKS * WORKGROUP - 1u)", n * WORKGROUP)))
+        .collect();
     let source = Choose {
         declarations: bindings.declarations(),
         common: Common::of(vocabulary, sampling),
         draw: Draw,
+        scan,
         scores,
-        groups,
         candidates,
         best,
         counts,
         token,
         input_ids,
+        components: COMPONENTS,
     };
     finish(bindings, "sample_choose", symbols, render(FAMILY, &source)?, 1)
 }

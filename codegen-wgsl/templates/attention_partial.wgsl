@@ -1,33 +1,55 @@
 // Attention of one query over one split of the context: query [1, {{sizes.heads}}, {{sizes.key_width}}], key [{{sizes.key_heads}}, T, {{sizes.key_width}}], value [{{sizes.key_heads}}, T, {{sizes.value_width}}].
-// Writes to the scratch [heads, splits, {{sizes.value_width + 2}}] the unnormalised output, the largest score and the sum of exponentials.
-// Splits that hold no key write nothing; attention_combine does not read them.
-// Geometry: one workgroup of {{workgroup}} a split (x) and {{shared}} query heads (y) of a key head. For scores, {{key_lanes}} invocations share a key
-// of a tile of {{tile}}; for values, {{lanes}} are the columns and {{workgroup / lanes}} groups share the keys.
+// Writes to the scratch [heads, splits, {{sizes.scratch_width()}}] the unnormalised output; in the last four of a row are the largest
+// score and the sum of exponentials.
+// Geometry: one workgroup of {{workgroup}} a split (x) and {{shared}} query heads (y) of a key head. Keys come in tiles of {{tile}}: for scores,
+// {{key_lanes}} invocations share a key, for values, {{value_lanes}} have the columns and {{groups}} groups share the keys. Vectors of scores and
+// weights have one lane a query head.
 {{declarations}}
-const D = {{sizes.key_width}}u;
-const DV = {{sizes.value_width}}u;
+// In vec4.
+const QUERY = {{key_lanes * key_vectors}}u;
+const DV4 = {{value_vectors}}u;
 const SHARED = {{shared}}u;
 const TILE = {{tile}}u;
 const KEY_LANES = {{key_lanes}}u;
-const LANES = {{lanes}}u;
-const GROUPS = {{workgroup / lanes}}u;
+const LANES = {{value_lanes}}u;
+const GROUPS = {{groups}}u;
 const WORKGROUP = {{workgroup}}u;
 const MASKED = -3.0e38;
 // Scores above this are seen.
 const SEEN = -1.0e38;
+// One more than lanes, so that the sums of neighbouring keys lie in different banks.
+const PITCH = {{key_lanes + 1}}u;
 
-var<workgroup> query: array<f32, {{shared * sizes.key_width}}>;
+var<workgroup> query: array<vec4<f32>, {{query_vectors}}>;
 // Sums of the lanes of a key, later of the groups of a column.
-var<workgroup> parts: array<f32, {{shared * workgroup}}>;
-// Scores of the tile, their weights, and by how much earlier sums shrink.
-var<workgroup> scores: array<f32, {{shared * tile}}>;
-var<workgroup> weights: array<f32, {{shared * tile}}>;
-var<workgroup> shrink: array<f32, SHARED>;
+var<workgroup> parts: array<vec4<f32>, {{parts}}>;
+// Of the tile's keys.
+var<workgroup> scores: array<vec4<f32>, TILE>;
+var<workgroup> weights: array<vec4<f32>, TILE>;
+// By how much earlier sums shrink.
+var<workgroup> shrink: vec4<f32>;
+
+fn query4(head: u32, q: u32) -> vec4<f32> {
+{{query}}}
+
+fn key4(head: u32, key: u32, q: u32) -> vec4<f32> {
+{{key}}}
+
+fn value4(head: u32, key: u32, q: u32) -> vec4<f32> {
+{{value}}}
+{%- if let Some(mask) = mask %}
+
+fn masked(dot: f32, head: u32, key: u32) -> f32 {
+    var score = dot;
+    {{mask.apply("head", "0u", "key")}}
+    return score;
+}
+{%- endif %}
 
 @compute @workgroup_size({{workgroup}})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
     let split = wid.x;
-    let key_head = wid.y / {{parts}}u;
+    let key_head = wid.y / {{workgroups_a_key_head}}u;
     let first_head = wid.y * SHARED;
     let keys = {{keys}};
     let keys_per_split = {{keys_per_split}};
@@ -36,116 +58,115 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         return;
     }
     let end = min(start + keys_per_split, keys);
+    let last = end - 1u;
 
-    for (var e = lid; e < SHARED * D; e += WORKGROUP) {
-        let head = first_head + e / D;
-        let d = e % D;
-        query[e] = {{query.at3("0u", "head", "d")}} * {{scale}};
+    for (var e = lid; e < SHARED * QUERY; e += WORKGROUP) {
+        query[e] = query4(first_head + e / QUERY, e % QUERY) * {{scale}};
     }
-    // Invocations that keep scores: score_head and score_key.
-    let score_head = lid / TILE;
-    let score_key = lid % TILE;
-    var largest = MASKED;
-    // Sums over the keys of this group, one a head.
+    let lane = lid % KEY_LANES;
+    let slot = lid / KEY_LANES;
     let group = lid / LANES;
     let column = lid % LANES;
+    // Of the invocations that keep the scores of a key.
+    var largest = vec4<f32>(MASKED);
+    var sum = vec4<f32>();
+    // Sums over the keys of this group, one a head.
 {%- for h in 0..shared %}
-    var sum{{h}} = 0.0;
-    var out_{{h}} = 0.0;
+    var out_{{h}} = vec4<f32>();
 {%- endfor %}
+    workgroupBarrier();
 
     for (var tile = start; tile < end; tile += TILE) {
+        // Keys and values are asked for together; nothing waits for the values until the scores are there.
+        let key = min(tile + slot, last);
+{%- for i in 0..key_vectors %}
+        let k_{{i}} = key4(key_head, key, lane + {{i * key_lanes}}u);
+{%- endfor %}
+{%- for n in 0..tile / groups %}
+        let v_{{n}} = value4(key_head, min(tile + group + {{n * groups}}u, last), column);
+{%- endfor %}
+        var dots = vec4<f32>();
+{%- for i in 0..key_vectors %}
+{%- for h in 0..shared %}
+        dots.{{components[h]}} += dot(query[{{h}}u * QUERY + lane + {{i * key_lanes}}u], k_{{i}});
+{%- endfor %}
+{%- endfor %}
+        parts[slot * PITCH + lane] = dots;
         workgroupBarrier();
-        let key = tile + lid / KEY_LANES;
-{%- for h in 0..shared %}
-        var dot{{h}} = 0.0;
+        var score = vec4<f32>(MASKED);
+        if (lid < TILE) {
+            if (tile + lid < end) {
+                score = parts[lid * PITCH];
+{%- for l in 1..key_lanes %}
+                score += parts[lid * PITCH + {{l}}u];
 {%- endfor %}
-        if (key < end) {
-            for (var d = lid % KEY_LANES; d < D; d += KEY_LANES) {
-                let k = {{key.at3("key_head", "key", "d")}};
-{%- for h in 0..shared %}
-                dot{{h}} += query[{{h}}u * D + d] * k;
-{%- endfor %}
-            }
-        }
-{%- for h in 0..shared %}
-        parts[{{h}}u * WORKGROUP + lid] = dot{{h}};
-{%- endfor %}
-        workgroupBarrier();
-        if (score_head < SHARED) {
-            var score = MASKED;
-            let j = tile + score_key;
-            if (j < end) {
-                score = 0.0;
-                let at = score_head * WORKGROUP + score_key * KEY_LANES;
-                for (var lane = 0u; lane < KEY_LANES; lane++) {
-                    score += parts[at + lane];
-                }
 {%- if let Some(mask) = mask %}
-                let head = first_head + score_head;
-                {{mask.apply("head", "0u", "j")}}
+{%- for h in 0..shared %}
+                score.{{components[h]}} = masked(score.{{components[h]}}, first_head + {{h}}u, tile + lid);
+{%- endfor %}
 {%- endif %}
             }
             scores[lid] = score;
         }
         workgroupBarrier();
-        if (score_head < SHARED) {
-            var new_largest = largest;
-            for (var j = 0u; j < TILE; j++) {
-                new_largest = max(new_largest, scores[score_head * TILE + j]);
+        if (lid < TILE) {
+            var top = largest;
+{%- for j in 0..tile %}
+            top = max(top, scores[{{j}}]);
+{%- endfor %}
+            let weight = select(vec4<f32>(), exp(score - top), score > vec4<f32>(SEEN));
+            let less = exp(largest - top);
+            weights[lid] = weight;
+            sum = sum * less + weight;
+            largest = top;
+            if (lid == 0u) {
+                shrink = less;
             }
-            let score = scores[lid];
-            weights[lid] = select(0.0, exp(score - new_largest), score > SEEN);
-            if (score_key == 0u) {
-                shrink[score_head] = exp(largest - new_largest);
-            }
-            largest = new_largest;
         }
         workgroupBarrier();
 {%- for h in 0..shared %}
-        sum{{h}} *= shrink[{{h}}];
-        out_{{h}} *= shrink[{{h}}];
+        out_{{h}} *= shrink.{{components[h]}};
 {%- endfor %}
-        let tile_end = min(end - tile, TILE);
-        for (var j = group; j < tile_end; j += GROUPS) {
-            var v = 0.0;
-            if (column < DV) {
-                let key = tile + j;
-                v = {{value.at3("key_head", "key", "column")}};
-            }
+{%- for n in 0..tile / groups %}
+        let w_{{n}} = weights[group + {{n * groups}}u];
 {%- for h in 0..shared %}
-            sum{{h}} += weights[{{h}}u * TILE + j];
-            out_{{h}} += weights[{{h}}u * TILE + j] * v;
+        out_{{h}} += w_{{n}}.{{components[h]}} * v_{{n}};
 {%- endfor %}
-        }
+{%- endfor %}
     }
 
-    // The groups' sums together.
-    workgroupBarrier();
-{%- for h in 0..shared %}
-    parts[{{h}}u * WORKGROUP + lid] = out_{{h}};
-    if (column == 0u) {
-        scores[{{h}}u * TILE + group] = sum{{h}};
+    // The groups' sums together, of two heads at a time.
+    if (lid < TILE) {
+        scores[lid] = sum;
     }
+{%- for heads in rounds %}
+{%- if !loop.first %}
+    workgroupBarrier();
+{%- endif %}
+{%- for h in heads.clone() %}
+    parts[lid{% if !loop.first %} + WORKGROUP{% endif %}] = out_{{h}};
 {%- endfor %}
     workgroupBarrier();
-    for (var e = lid; e < SHARED * DV; e += WORKGROUP) {
-        let head = first_head + e / DV;
-        let d = e % DV;
-        let at = e / DV * WORKGROUP + d;
-        var total = 0.0;
-        for (var g = 0u; g < GROUPS; g++) {
+    for (var e = lid; e < {{heads.len()}}u * LANES; e += WORKGROUP) {
+        let at = e / LANES * WORKGROUP + e % LANES;
+        var total = parts[at];
+        for (var g = 1u; g < GROUPS; g++) {
             total += parts[at + g * LANES];
         }
-        {{scratch.at3("head", "split", "d")}} = total;
-    }
-    if (score_head < SHARED && score_key == 0u) {
-        let head = first_head + score_head;
-        var total = 0.0;
-        for (var g = 0u; g < GROUPS; g++) {
-            total += scores[score_head * TILE + g];
+        if (e % LANES < DV4) {
+            let head = first_head + {{heads.start}}u + e / LANES;
+            {{scratch.at3("head", "split", "e % LANES")}} = total;
         }
-        {{scratch.at3("head", "split", "DV")}} = largest;
-        {{scratch.at3("head", "split", "DV + 1u")}} = total;
+    }
+{%- endfor %}
+    if (lid == 0u) {
+        var total = scores[0];
+{%- for j in 1..tile %}
+        total += scores[{{j}}];
+{%- endfor %}
+{%- for h in 0..shared %}
+        let head_{{h}} = first_head + {{h}}u;
+        {{scratch_rest[h]}} = vec4<f32>(largest.{{components[h]}}, total.{{components[h]}}, 0.0, 0.0);
+{%- endfor %}
     }
 }

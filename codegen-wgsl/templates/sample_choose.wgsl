@@ -1,35 +1,80 @@
 // Sampling, last of three: the token, which is counted and becomes the next input. Thresholds of top-k and top-p are found
-// among the candidates, by their ranks; when those are more than {{common.capacity}}, among all scores, by halving the range of
-// floats.
+// among the candidates, by their ranks; when those are more than {{common.capacity}}, by dividing the range of floats: among the candidates, or among
+// all scores when there was no room for the candidates.
 // Geometry: one workgroup of 256.
 {{declarations}}
 {{common}}{{draw}}
-// Candidates, and their weights, from the largest score on.
-var<workgroup> ranked: array<f32, CAPACITY>;
-var<workgroup> tokens: array<u32, CAPACITY>;
-var<workgroup> weights: array<f32, CAPACITY>;
-var<workgroup> kept: u32;
+// Candidates: place of the score in order, and token. Padded, so that they can be read four at a time.
+var<workgroup> pairs: array<vec2<u32>, CAPACITY>;
+// By rank: weight, and number of larger scores.
+var<workgroup> ranked: array<vec2<f32>, CAPACITY>;
 
-// Mass and number of the scores that come after `tried` in order.
-fn above(lid: u32, tried: u32, largest: f32, inverse_temperature: f32) -> vec2<f32> {
-    var sums = vec2<f32>();
-    for (var i = lid; i < VOCABULARY; i += WORKGROUP) {
-        let x = {{scores.at1("i")}};
-        if (ordered(x) > tried && x >= -LARGEST) {
-            sums += vec2<f32>(exp(-depth(x, largest, inverse_temperature)), 1.0);
-        }
-    }
-    return sum_all(lid, sums);
+// Among what thresholds are searched for.
+struct Search {
+    // In the list of candidates, or of all scores the vectors.
+    listed: bool,
+    count: u32,
+    by_count: bool,
+    largest: f32,
+    inverse_temperature: f32,
 }
 
-// The smallest bound above which there is less than is needed: mass, or number.
-fn bound_of(lid: u32, needed: f32, by_count: bool, largest: f32, inverse_temperature: f32) -> u32 {
-    var bound = 0u;
-    for (var bit = 0x80000000u; bit > 0u; bit >>= 1u) {
-        let sums = above(lid, bound + bit - 1u, largest, inverse_temperature);
-        if (select(sums.x, sums.y, by_count) >= needed) {
-            bound += bit;
+// What scores of a vector from thresholds on add up to.
+fn enough(x: vec4<f32>, tried: vec3<u32>, s: Search) -> vec3<f32> {
+    var sums = vec3<f32>();
+{%- for i in 0..4 %}
+    if (x.{{components[i]}} >= -LARGEST) {
+        let weight = select(exp(-depth(x.{{components[i]}}, s.largest, s.inverse_temperature)), 1.0, s.by_count);
+        sums += select(vec3<f32>(), vec3<f32>(weight), vec3<u32>(ordered(x.{{components[i]}})) >= tried);
+    }
+{%- endfor %}
+    return sums;
+}
+
+// A word of the list of candidates.
+fn listed_word(at: u32) -> u32 {
+    return {{candidates.at1("LIST + at")}};
+}
+
+// The score of a candidate; one that is never chosen beyond the last.
+fn listed_score(n: u32, count: u32) -> f32 {
+    return select(DROPPED, bitcast<f32>(listed_word(2u * min(n, LISTED - 1u) + 1u)), n < count);
+}
+
+// Mass or number of the scores from thresholds on.
+fn from_thresholds(lid: u32, tried: vec3<u32>, s: Search) -> vec3<f32> {
+    var sums = vec3<f32>();
+    if (s.listed) {
+        for (var n = lid; n < s.count; n += 4u * WORKGROUP) {
+            let x = vec4<f32>(
+                listed_score(n, s.count),
+                listed_score(n + WORKGROUP, s.count),
+                listed_score(n + 2u * WORKGROUP, s.count),
+                listed_score(n + 3u * WORKGROUP, s.count),
+            );
+            sums += enough(x, tried, s);
         }
+    } else {
+        for (var n = lid; n < CHUNKS * WORKGROUP; n += {{scan.len()}}u * WORKGROUP) {
+{%- for x in scan %}
+            let x_{{loop.index0}} = {{x}};
+{%- endfor %}
+{%- for i in 0..scan.len() %}
+            if (n + {{i}}u * WORKGROUP < CHUNKS * WORKGROUP) {
+                sums += enough(x_{{i}}, tried, s);
+            }
+{%- endfor %}
+        }
+    }
+    return sum_all(lid, vec4<f32>(sums, 0.0)).xyz;
+}
+
+// The largest bound from which on there is what is needed: mass, or number.
+fn bound_of(lid: u32, needed: f32, s: Search) -> u32 {
+    var bound = 0u;
+    for (var shift = 32u; shift > 0u; shift -= 2u) {
+        let tried = vec3<u32>(bound) + (vec3<u32>(1u, 2u, 3u) << vec3<u32>(shift - 2u));
+        bound = raised(bound, shift - 2u, vec4<f32>(from_thresholds(lid, tried, s), 0.0), needed);
     }
     return bound;
 }
@@ -37,126 +82,97 @@ fn bound_of(lid: u32, needed: f32, by_count: bool, largest: f32, inverse_tempera
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lid: u32) {
     let p = sampling_parameters();
-    var key = DROPPED;
-    var token = NONE;
+    let count = {{candidates.at1("0u")}};
+    let largest = bitcast<f32>({{candidates.at1("1u")}});
+    let all = bitcast<f32>({{candidates.at1("2u")}});
+    var choice = Choice(DROPPED, NONE);
 
     if (!p.filtered) {
         for (var c = lid; c < CHUNKS; c += WORKGROUP) {
-            let fresh = bitcast<f32>({{best.at2("c", "0u")}});
-            let other = {{best.at2("c", "1u")}};
-            if (other != NONE && (token == NONE || fresh > key)) {
-                key = fresh;
-                token = other;
-            }
+            choice = better(choice, Choice(bitcast<f32>({{best.at2("c", "0u")}}), {{best.at2("c", "1u")}}));
         }
-    } else {
-        // The largest score, and the mass of all.
-        var largest = DROPPED;
-        for (var g = 0u; g < GROUPS; g++) {
-            largest = max(largest, {{groups.at2("g", "0u")}});
-        }
-        var mass = 0.0;
-        for (var g = lid; g < GROUPS; g += WORKGROUP) {
-            mass += {{groups.at2("g", "1u")}} * exp(-depth({{groups.at2("g", "0u")}}, largest, p.inverse_temperature));
-        }
-        let all = sum_all(lid, vec2<f32>(mass, 0.0)).x;
-        let count = {{candidates.at1("0u")}};
-        if (count <= CAPACITY) {
-            for (var n = lid; n < count; n += WORKGROUP) {
-                let i = {{candidates.at1("n + 1u")}};
-                ranked[n] = {{scores.at1("i")}};
-                tokens[n] = i;
+    } else if (count <= CAPACITY) {
+{%- for e in 0..common.capacity / 256 %}
+        let token_{{e}} = listed_word(2u * lid + {{e * 512}}u);
+        let bits_{{e}} = listed_word(2u * lid + {{e * 512 + 1}}u);
+{%- endfor %}
+{%- for e in 0..common.capacity / 256 %}
+        let holds_{{e}} = lid + {{e * 256}}u < count;
+        let score_{{e}} = select(DROPPED, bitcast<f32>(bits_{{e}}), holds_{{e}});
+        let order_{{e}} = ordered(score_{{e}});
+        let weight_{{e}} = exp(-depth(score_{{e}}, largest, p.inverse_temperature));
+        var larger_{{e}} = 0u;
+        pairs[lid + {{e * 256}}u] = vec2<u32>(order_{{e}}, select(NONE, token_{{e}}, holds_{{e}}));
+{%- endfor %}
+        workgroupBarrier();
+{%- for e in 0..common.capacity / 256 %}
+        if (holds_{{e}}) {
+            var rank = 0u;
+            for (var other = 0u; other < count; other += 4u) {
+{%- for i in 0..4 %}
+                let pair_{{i}} = pairs[other + {{i}}u];
+                larger_{{e}} += select(0u, 1u, pair_{{i}}.x > order_{{e}});
+                rank += select(0u, 1u, pair_{{i}}.x == order_{{e}} && pair_{{i}}.y < token_{{e}});
+{%- endfor %}
             }
-            workgroupBarrier();
-            var ranks = vec2<u32>();
-            for (var e = 0u; e < {{common.capacity / 256}}u; e++) {
-                let n = lid + e * WORKGROUP;
-                if (n < count) {
-                    let x = ranked[n];
-                    let i = tokens[n];
-                    var rank = 0u;
-                    for (var other = 0u; other < count; other++) {
-                        let y = ranked[other];
-                        rank += select(0u, 1u, y > x || (y == x && tokens[other] < i));
-                    }
-                    ranks[e] = rank;
-                }
-            }
-            workgroupBarrier();
-            for (var e = 0u; e < {{common.capacity / 256}}u; e++) {
-                let n = lid + e * WORKGROUP;
-                if (n < count) {
-                    let i = {{candidates.at1("n + 1u")}};
-                    let x = {{scores.at1("i")}};
-                    ranked[ranks[e]] = x;
-                    tokens[ranks[e]] = i;
-                    weights[ranks[e]] = exp(-depth(x, largest, p.inverse_temperature));
-                }
-            }
-            workgroupBarrier();
-            if (lid == 0u) {
-                var end = count;
-                var total = all;
-                if (p.by_count) {
-                    if (p.top_k < count) {
-                        end = p.top_k;
-                        while (end < count && ranked[end] == ranked[end - 1u]) {
-                            end++;
-                        }
-                    }
-                    total = 0.0;
-                    for (var n = 0u; n < end; n++) {
-                        total += weights[n];
-                    }
-                }
-                if (p.top_p < 1.0) {
-                    let needed = total * p.top_p;
-                    var with_equal = 0.0;
-                    for (var n = 0u; n < end; n++) {
-                        if (n > 0u && ranked[n] != ranked[n - 1u] && with_equal >= needed) {
-                            end = n;
-                        }
-                        with_equal += weights[n];
-                    }
-                }
-                while (end > 1u && weights[end - 1u] < p.min_p) {
-                    end--;
-                }
-                kept = end;
-            }
-            workgroupBarrier();
-            for (var n = lid; n < kept; n += WORKGROUP) {
-                let fresh = key_of(false, 0.0, depth(ranked[n], largest, p.inverse_temperature), tokens[n], p.step, p.seed);
-                if (token == NONE || fresh > key || (fresh == key && tokens[n] < token)) {
-                    key = fresh;
-                    token = tokens[n];
-                }
-            }
+            ranked[larger_{{e}} + rank] = vec2<f32>(weight_{{e}}, f32(larger_{{e}}));
         } else {
-            var bound = 0u;
-            var total = all;
-            if (p.by_count) {
-                bound = bound_of(lid, f32(p.top_k), true, largest, p.inverse_temperature);
-                total = above(lid, max(bound, 1u) - 1u, largest, p.inverse_temperature).x;
-            }
+            ranked[lid + {{e * 256}}u] = vec2<f32>();
+        }
+{%- endfor %}
+        workgroupBarrier();
+        let top_k = select(NONE, p.top_k, p.by_count);
+{%- for e in 0..common.capacity / 256 %}
+        if (holds_{{e}}) {
+            // Masses of what top-k keeps, and of larger scores, in the order of ranks.
+            var kept = 0.0;
+            var mass = 0.0;
             if (p.top_p < 1.0) {
-                let needed = max(total * p.top_p, 1.0e-30);
-                bound = max(bound, bound_of(lid, needed, false, largest, p.inverse_temperature));
-            }
-            for (var i = lid; i < VOCABULARY; i += WORKGROUP) {
-                let x = {{scores.at1("i")}};
-                let down = depth(x, largest, p.inverse_temperature);
-                if (ordered(x) >= bound && x >= -LARGEST && exp(-down) >= p.min_p) {
-                    let fresh = key_of(false, 0.0, down, i, p.step, p.seed);
-                    if (fresh > key) {
-                        key = fresh;
-                        token = i;
-                    }
+                for (var rank = 0u; rank < count; rank += 4u) {
+{%- for i in 0..4 %}
+                    let entry_{{i}} = ranked[rank + {{i}}u];
+                    kept += select(0.0, entry_{{i}}.x, u32(entry_{{i}}.y) < top_k);
+                    mass += select(0.0, entry_{{i}}.x, rank + {{i}}u < larger_{{e}});
+{%- endfor %}
                 }
+            }
+            let needed = select(all, kept, p.by_count) * p.top_p;
+            let among = larger_{{e}} == 0u || p.top_p >= 1.0 || mass < needed;
+            if (larger_{{e}} < top_k && among && weight_{{e}} >= p.min_p) {
+                let down = depth(score_{{e}}, largest, p.inverse_temperature);
+                choice = better(choice, Choice(key_of(false, 0.0, down, token_{{e}}, p.step, p.seed), token_{{e}}));
+            }
+        }
+{%- endfor %}
+    } else {
+        var s = Search(count <= LISTED, count, p.by_count, largest, p.inverse_temperature);
+        var bound = 0u;
+        var total = all;
+        if (p.by_count) {
+            bound = bound_of(lid, f32(p.top_k), s);
+            s.by_count = false;
+            total = from_thresholds(lid, vec3<u32>(bound), s).x;
+        }
+        if (p.top_p < 1.0) {
+            bound = max(bound, bound_of(lid, max(total * p.top_p, 1.0e-30), s));
+        }
+        let end = select(VOCABULARY, count, s.listed);
+        for (var n = lid; n < end; n += WORKGROUP) {
+            var token = n;
+            var x = 0.0;
+            if (s.listed) {
+                token = listed_word(2u * n);
+                x = listed_score(n, count);
+            } else {
+                x = {{scores.at1("n / 4u")}}[n % 4u];
+            }
+            let down = depth(x, largest, p.inverse_temperature);
+            if (ordered(x) >= bound && x >= -LARGEST && exp(-down) >= p.min_p) {
+                choice = better(choice, Choice(key_of(false, 0.0, down, token, p.step, p.seed), token));
             }
         }
     }
-    token = best_of_all(lid, key, token);
+    let token = best_of_all(lid, choice).token;
     if (lid == 0u) {
         {{token.at1("0u")}} = token;
         {{input_ids.at1("0u")}} = i32(select(token, 0u, token == NONE));

@@ -13,7 +13,11 @@ const VOCABULARY = {{vocabulary}}u;
 // Of 1024 tokens, and of 256.
 const CHUNKS = {{chunks}}u;
 const GROUPS = {{4 * chunks}}u;
+// Candidates that are ranked in workgroup memory, and that there is room for. Before the list are their number, the largest
+// score and the mass of all; each is a token and its score.
 const CAPACITY = {{capacity}}u;
+const LISTED = {{listed}}u;
+const LIST = {{header}}u;
 const WORKGROUP = 256u;
 // Scores are within these bounds; those of tokens that can never be chosen are below.
 const LARGEST = 1.0e38;
@@ -24,6 +28,11 @@ const NONE = 0xffffffffu;
 fn ordered(x: f32) -> u32 {
     let bits = bitcast<u32>(x);
     return bits ^ select(0x80000000u, 0xffffffffu, bits >= 0x80000000u);
+}
+
+// Their inverse.
+fn unordered(x: u32) -> f32 {
+    return bitcast<f32>(x ^ select(0xffffffffu, 0x80000000u, x >= 0x80000000u));
 }
 
 // Minus the logarithm of a score's weight, which is 1 for the largest score.

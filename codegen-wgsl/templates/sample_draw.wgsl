@@ -1,26 +1,31 @@
 
-var<workgroup> partials: array<vec2<f32>, 272>;
-var<workgroup> best_keys: array<f32, WORKGROUP>;
-var<workgroup> best_tokens: array<u32, WORKGROUP>;
+// Of all invocations, and of 16 of them; one more in a row, so that neighbouring rows lie in different banks.
+var<workgroup> each: array<vec4<f32>, 272>;
+var<workgroup> of_16: array<vec4<f32>, 16>;
 
 // Sums over all invocations, in a fixed order.
-fn sum_all(lid: u32, x: vec2<f32>) -> vec2<f32> {
-    workgroupBarrier();
-    partials[lid] = x;
+fn sum_all(lid: u32, x: vec4<f32>) -> vec4<f32> {
+    each[lid + lid / 16u] = x;
     workgroupBarrier();
     if (lid < 16u) {
-        var part = vec2<f32>();
-        for (var i = 0u; i < 16u; i++) {
-            part += partials[lid * 16u + i];
-        }
-        partials[256u + lid] = part;
+        var part = each[lid * 17u];
+{%- for i in 1..16 %}
+        part += each[lid * 17u + {{i}}u];
+{%- endfor %}
+        of_16[lid] = part;
     }
     workgroupBarrier();
-    var sum = vec2<f32>();
-    for (var i = 0u; i < 16u; i++) {
-        sum += partials[256u + i];
-    }
+    var sum = of_16[0];
+{%- for i in 1..16 %}
+    sum += of_16[{{i}}];
+{%- endfor %}
     return sum;
+}
+
+// How much of the way to `needed` is in all scores from a threshold on, for three of them: adds `shift`'s two bits to `bound`.
+fn raised(bound: u32, shift: u32, sums: vec4<f32>, needed: f32) -> u32 {
+    let steps = select(select(select(0u, 1u, sums.x >= needed), 2u, sums.y >= needed), 3u, sums.z >= needed);
+    return bound + (steps << shift);
 }
 
 // 32 random bits of a token: the hash pcg4d (Jarzynski and Olano 2020) of token, step and seed.
@@ -46,27 +51,43 @@ fn log_exponential(bits: u32) -> f32 {
     return log(select(-log(1.0 - u), series, u < 0.25));
 }
 
+// A token and what it is chosen by.
+struct Choice {
+    key: f32,
+    token: u32,
+}
+
 // What the token with the largest key is chosen by.
 fn key_of(greedy: bool, score: f32, down: f32, token: u32, step: u32, seed: vec2<u32>) -> f32 {
     return select(-down - log_exponential(random(token, step, seed)), score, greedy);
 }
 
-// The largest key of all invocations, of equal ones the lowest token.
-fn best_of_all(lid: u32, key: f32, token: u32) -> u32 {
-    workgroupBarrier();
-    best_keys[lid] = key;
-    best_tokens[lid] = token;
-    workgroupBarrier();
-    for (var span = 128u; span > 0u; span /= 2u) {
-        if (lid < span) {
-            let other = best_tokens[lid + span];
-            let higher = best_keys[lid + span] > best_keys[lid];
-            if (higher || (best_keys[lid + span] == best_keys[lid] && other < best_tokens[lid])) {
-                best_keys[lid] = best_keys[lid + span];
-                best_tokens[lid] = other;
-            }
-        }
-        workgroupBarrier();
+// The choice with the larger key, of equal ones that of the lower token.
+fn better(a: Choice, b: Choice) -> Choice {
+    var out = a;
+    if (b.key > a.key || (b.key == a.key && b.token < a.token)) {
+        out = b;
     }
-    return best_tokens[0];
+    return out;
+}
+
+var<workgroup> choices: array<Choice, 288>;
+
+// The best choice of all invocations.
+fn best_of_all(lid: u32, choice: Choice) -> Choice {
+    choices[lid + lid / 16u] = choice;
+    workgroupBarrier();
+    if (lid < 16u) {
+        var best = choices[lid * 17u];
+{%- for i in 1..16 %}
+        best = better(best, choices[lid * 17u + {{i}}u]);
+{%- endfor %}
+        choices[272u + lid] = best;
+    }
+    workgroupBarrier();
+    var best = choices[272];
+{%- for i in 1..16 %}
+    best = better(best, choices[{{272 + i}}]);
+{%- endfor %}
+    return best;
 }

@@ -9,6 +9,8 @@ use crate::device::{Device, Random, on_every_target};
 
 /// Sixteen workgroups and a part of one.
 const VOCABULARY: usize = 16 * 1024 + 333;
+/// Words in front of the candidates.
+const HEADER: usize = 4;
 /// What the kernels call a score that can never be chosen.
 const DROPPED: f32 = -2.0e38;
 
@@ -56,15 +58,30 @@ fn words(change: &[(usize, u32)]) -> Vec<u32> {
 
 /// The largest score of every 256, and the sum of weights relative to it.
 fn groups(scores: &[f32], inverse_temperature: f32) -> Vec<[f32; 2]> {
-    let mut padded = scores.to_vec();
-    padded.resize(scores.len().next_multiple_of(1024), DROPPED);
     let group = |scores: &[f32]| {
         let largest = scores.iter().copied().fold(DROPPED, f32::max);
         let kept = scores.iter().filter(|x| **x >= -1.0e38);
         let sum: f64 = kept.map(|x| f64::from((x - largest) * inverse_temperature).exp()).sum();
         [largest, sum as f32]
     };
-    padded.chunks(256).map(group).collect()
+    padded(scores).chunks(256).map(group).collect()
+}
+
+/// Scores as they lie in memory.
+fn padded(scores: &[f32]) -> Vec<f32> {
+    let mut padded = scores.to_vec();
+    padded.resize(scores.len().next_multiple_of(1024), DROPPED);
+    padded
+}
+
+/// The memory of these candidates, of which `count` were found.
+fn listed(params: &SampleParams, scores: &[f32], tokens: &[usize], count: usize) -> Vec<u32> {
+    let largest = scores.iter().copied().fold(DROPPED, f32::max);
+    let mass: f64 = scores.iter().map(|x| f64::from(x - largest).exp()).sum();
+    let mut words = vec![u32::try_from(count).unwrap(), largest.to_bits(), (mass as f32).to_bits(), 0];
+    words.extend(tokens.iter().flat_map(|token| [u32::try_from(*token).unwrap(), scores[*token].to_bits()]));
+    words.resize(params.scratch.candidates.shape[0].as_usize().unwrap(), 0xDEAD_BEEF);
+    words
 }
 
 fn noise(seed: u64) -> Vec<f32> {
@@ -75,7 +92,7 @@ fn noise(seed: u64) -> Vec<f32> {
 fn scanned(params: &SampleParams, scores: &[f32], change: &[(usize, u32)]) -> Device {
     let mut device = Device::new(&[]);
     device.put(&params.sampling, words(change).into_iter());
-    device.put_f32(&params.scratch.scores, scores);
+    device.put_f32(&params.scratch.scores, &padded(scores));
     device.put_f32(&params.scratch.groups, groups(scores, 1.0).as_flattened());
     device.poison(&params.scratch.candidates);
     device.poison(&params.scratch.best);
@@ -113,7 +130,7 @@ fn scan_penalises_and_sums() {
         }
         x.clamp(-1.0e38, 1.0e38) + 0.0
     };
-    let scores: Vec<f32> = logits.iter().zip(&counts).map(score).collect();
+    let scores = padded(&logits.iter().zip(&counts).map(score).collect::<Vec<f32>>());
     let mut start = Device::new(&[]);
     start.put(
         &params.sampling,
@@ -175,12 +192,38 @@ fn narrow_keeps_what_may_be_chosen() {
             let words = device.words(&params.scratch.candidates);
             let count = words[0] as usize;
             assert!((wanted..=512).contains(&count), "{what}: {count} candidates");
-            let mut found: Vec<usize> = words[1..=count].iter().map(|token| *token as usize).collect();
+            assert_eq!(words[1], scores[order[0]].to_bits());
+            let mut found = Vec::new();
+            for pair in words[HEADER..].chunks(2).take(count) {
+                assert_eq!(pair[1], scores[pair[0] as usize].to_bits());
+                found.push(pair[0] as usize);
+            }
             found.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
             // Whatever their number: they are the largest.
             assert_eq!(found, order[..count], "{what}");
         });
     }
+}
+
+/// The two tokens that have nearly all of the mass are neighbours: largest scores of groups alone do not prove it.
+#[test]
+fn narrow_trusts_the_mass_of_groups() {
+    let params = params(VOCABULARY);
+    let mut scores = noise(7);
+    (scores[700], scores[701]) = (22.0, 21.5);
+    let start = scanned(&params, &scores, &[(TOP_P, 0.95_f32.to_bits())]);
+    let kernel = sample::narrow(&start.symbols, &params).unwrap();
+    on_every_target(|target| {
+        let mut device = start.clone();
+        device.run(target, &kernel, &[&params.scratch.candidates, &params.scratch.best]);
+        let words = device.words(&params.scratch.candidates);
+        let count = words[0] as usize;
+        assert!((2..100).contains(&count), "{count} candidates");
+        let found: Vec<u32> = words[HEADER..].chunks(2).take(count).map(|pair| pair[0]).collect();
+        assert!(found.contains(&700) && found.contains(&701), "{found:?}");
+        let mass = f32::from_bits(words[2]);
+        assert!((1.6065..1.6075).contains(&mass), "{mass}");
+    });
 }
 
 #[test]
@@ -210,25 +253,31 @@ fn choose_takes_the_best_and_counts_it() {
     let params = params(VOCABULARY);
     let chunks = VOCABULARY.div_ceil(1024);
     let mut scores = noise(6);
-    scores[777] = 9.0;
+    // With nearly all of the mass.
+    scores[777] = 30.0;
     // Without filters the best of chunks decide, whatever the scores are; with them the candidates do.
     let mut best = vec![[(-3.0_f32).to_bits(), 5], [2.5_f32.to_bits(), 1999], [2.5_f32.to_bits(), 2100]];
     best.resize(chunks, [DROPPED.to_bits(), u32::MAX]);
     let none = vec![[DROPPED.to_bits(), u32::MAX]; chunks];
-    let few = vec![3, 12, 777, 4000];
-    // More than there is room for: then all scores are looked at again.
-    let many = vec![513];
+    // Twice as many, and more, than are ranked; and more than there is room for: then all scores are looked at again.
+    let few = listed(&params, &scores, &[3, 12, 777, 4000], 4);
+    let many: Vec<usize> = (0..1100).map(|n| 15 * n + 12).collect();
+    let many = listed(&params, &scores, &many, many.len());
+    let all = listed(&params, &scores, &[], 8193);
+    let half = 0.5_f32.to_bits();
     for (what, change, best, candidates, wanted) in [
         ("greedy", (GREEDY, 1), &best, &few, Some(1999)),
         ("nothing to choose", (GREEDY, 1), &none, &few, None),
         ("the first of the candidates", (TOP_K, 1), &best, &few, Some(777)),
-        ("the first of all", (TOP_K, 1), &best, &many, Some(777)),
+        ("the first of many candidates", (TOP_K, 1), &best, &many, Some(777)),
+        ("the first of all", (TOP_K, 1), &best, &all, Some(777)),
+        ("most of the candidates' mass", (TOP_P, half), &best, &few, Some(777)),
+        ("most of the mass of many", (TOP_P, half), &best, &many, Some(777)),
+        ("most of the mass of all", (TOP_P, half), &best, &all, Some(777)),
     ] {
         let mut start = scanned(&params, &scores, &[change]);
         start.put(&params.scratch.best, best.as_flattened().to_vec().into_iter());
-        let mut words = candidates.clone();
-        words.resize(513, 0xDEAD_BEEF);
-        start.put(&params.scratch.candidates, words.into_iter());
+        start.put(&params.scratch.candidates, candidates.clone().into_iter());
         let mut counts = vec![0_u32; VOCABULARY];
         (counts[1999], counts[777]) = (1 << 31, 4);
         start.put(&params.counts, counts.clone().into_iter());
