@@ -20,7 +20,7 @@ const LISTED: u32 = 8192;
 /// Words in front of the candidates.
 const HEADER: u32 = 4;
 /// Vectors of scores that an invocation of the last kernel reads at a time, when it looks at all.
-const SCAN_VECTORS: u32 = 8;
+const SCAN_VECTORS: u32 = 4;
 const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
 /// Counts of tokens are exact in f32.
 const MAX_VOCABULARY: u32 = 1 << 22;
@@ -129,7 +129,6 @@ struct Choose<'a> {
     counts: Access<'a>,
     token: Access<'a>,
     input_ids: Access<'a>,
-    components: [&'static str; 4],
 }
 
 impl<'a> Common<'a> {
@@ -257,7 +256,6 @@ pub fn choose(symbols: &Symbols, params: &SampleParams) -> Result<Kernel, Codege
         counts,
         token,
         input_ids,
-        components: COMPONENTS,
     };
     finish(bindings, "sample_choose", symbols, render(FAMILY, &source)?, 1)
 }

@@ -14,21 +14,20 @@ struct Search {
     // In the list of candidates, or of all scores the vectors.
     listed: bool,
     count: u32,
-    by_count: bool,
     largest: f32,
     inverse_temperature: f32,
 }
 
-// What scores of a vector from thresholds on add up to.
-fn enough(x: vec4<f32>, tried: vec3<u32>, s: Search) -> vec3<f32> {
-    var sums = vec3<f32>();
-{%- for i in 0..4 %}
-    if (x.{{components[i]}} >= -LARGEST) {
-        let weight = select(exp(-depth(x.{{components[i]}}, s.largest, s.inverse_temperature)), 1.0, s.by_count);
-        sums += select(vec3<f32>(), vec3<f32>(weight), vec3<u32>(ordered(x.{{components[i]}})) >= tried);
-    }
-{%- endfor %}
-    return sums;
+// What scores of a vector from thresholds on add up to: number or mass.
+fn enough(x: vec4<f32>, tried: vec3<u32>, by_count: bool, s: Search) -> vec3<f32> {
+    let down = min(min(s.largest - x, vec4<f32>(1.0e30)) * s.inverse_temperature, vec4<f32>(200.0));
+    let weights = select(vec4<f32>(), select(exp(-down), vec4<f32>(1.0), by_count), x >= vec4<f32>(-LARGEST));
+    let order = vec4<u32>(ordered(x.x), ordered(x.y), ordered(x.z), ordered(x.w));
+    return vec3<f32>(
+        dot(weights, vec4<f32>(order >= vec4<u32>(tried.x))),
+        dot(weights, vec4<f32>(order >= vec4<u32>(tried.y))),
+        dot(weights, vec4<f32>(order >= vec4<u32>(tried.z))),
+    );
 }
 
 // A word of the list of candidates.
@@ -42,7 +41,7 @@ fn listed_score(n: u32, count: u32) -> f32 {
 }
 
 // Mass or number of the scores from thresholds on.
-fn from_thresholds(lid: u32, tried: vec3<u32>, s: Search) -> vec3<f32> {
+fn from_thresholds(lid: u32, tried: vec3<u32>, by_count: bool, s: Search) -> vec3<f32> {
     var sums = vec3<f32>();
     if (s.listed) {
         for (var n = lid; n < s.count; n += 4u * WORKGROUP) {
@@ -52,7 +51,7 @@ fn from_thresholds(lid: u32, tried: vec3<u32>, s: Search) -> vec3<f32> {
                 listed_score(n + 2u * WORKGROUP, s.count),
                 listed_score(n + 3u * WORKGROUP, s.count),
             );
-            sums += enough(x, tried, s);
+            sums += enough(x, tried, by_count, s);
         }
     } else {
         for (var n = lid; n < CHUNKS * WORKGROUP; n += {{scan.len()}}u * WORKGROUP) {
@@ -61,22 +60,12 @@ fn from_thresholds(lid: u32, tried: vec3<u32>, s: Search) -> vec3<f32> {
 {%- endfor %}
 {%- for i in 0..scan.len() %}
             if (n + {{i}}u * WORKGROUP < CHUNKS * WORKGROUP) {
-                sums += enough(x_{{i}}, tried, s);
+                sums += enough(x_{{i}}, tried, by_count, s);
             }
 {%- endfor %}
         }
     }
     return sum_all(lid, vec4<f32>(sums, 0.0)).xyz;
-}
-
-// The largest bound from which on there is what is needed: mass, or number.
-fn bound_of(lid: u32, needed: f32, s: Search) -> u32 {
-    var bound = 0u;
-    for (var shift = 32u; shift > 0u; shift -= 2u) {
-        let tried = vec3<u32>(bound) + (vec3<u32>(1u, 2u, 3u) << vec3<u32>(shift - 2u));
-        bound = raised(bound, shift - 2u, vec4<f32>(from_thresholds(lid, tried, s), 0.0), needed);
-    }
-    return bound;
 }
 
 @compute @workgroup_size(256)
@@ -145,17 +134,29 @@ fn main(@builtin(local_invocation_index) lid: u32) {
         }
 {%- endfor %}
     } else {
-        var s = Search(count <= LISTED, count, p.by_count, largest, p.inverse_temperature);
+        let s = Search(count <= LISTED, count, largest, p.inverse_temperature);
+        // The largest bounds from which on there is what is needed, two bits a turn: first the number, then the mass of what
+        // that leaves, then a part of it.
+        var counted = 0u;
         var bound = 0u;
         var total = all;
-        if (p.by_count) {
-            bound = bound_of(lid, f32(p.top_k), s);
-            s.by_count = false;
-            total = from_thresholds(lid, vec3<u32>(bound), s).x;
+        for (var turn = 0u; turn < 33u; turn++) {
+            if ((turn <= 16u && !p.by_count) || (turn > 16u && p.top_p >= 1.0)) {
+                continue;
+            }
+            let shift = 30u - 2u * (turn % 17u % 16u);
+            let begin = select(bound, counted, turn <= 16u);
+            let tried = vec3<u32>(begin) + select(vec3<u32>(1u, 2u, 3u) << vec3<u32>(shift), vec3<u32>(), turn == 16u);
+            let sums = vec4<f32>(from_thresholds(lid, tried, turn < 16u, s), 0.0);
+            if (turn < 16u) {
+                counted = raised(counted, shift, sums, f32(p.top_k));
+            } else if (turn == 16u) {
+                total = sums.x;
+            } else {
+                bound = raised(bound, shift, sums, max(total * p.top_p, 1.0e-30));
+            }
         }
-        if (p.top_p < 1.0) {
-            bound = max(bound, bound_of(lid, max(total * p.top_p, 1.0e-30), s));
-        }
+        bound = max(bound, counted);
         let end = select(VOCABULARY, count, s.listed);
         for (var n = lid; n < end; n += WORKGROUP) {
             var token = n;

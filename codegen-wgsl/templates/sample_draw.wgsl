@@ -64,11 +64,8 @@ fn key_of(greedy: bool, score: f32, down: f32, token: u32, step: u32, seed: vec2
 
 // The choice with the larger key, of equal ones that of the lower token.
 fn better(a: Choice, b: Choice) -> Choice {
-    var out = a;
-    if (b.key > a.key || (b.key == a.key && b.token < a.token)) {
-        out = b;
-    }
-    return out;
+    let second = b.key > a.key || (b.key == a.key && b.token < a.token);
+    return Choice(select(a.key, b.key, second), select(a.token, b.token, second));
 }
 
 var<workgroup> choices: array<Choice, 288>;

@@ -108,13 +108,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
     } else {
         var choice = Choice(DROPPED, NONE);
-{%- for i in 0..4 %}
-        let down_{{i}} = depth(x4.{{components[i]}}, largest, p.inverse_temperature);
-        if (x4.{{components[i]}} >= -LARGEST && (p.greedy || exp(-down_{{i}}) >= p.min_p)) {
-            let token = 4u * first + {{i}}u;
-            choice = better(choice, Choice(key_of(p.greedy, x4.{{components[i]}}, down_{{i}}, token, p.step, p.seed), token));
+        for (var i = 0u; i < 4u; i++) {
+            let x = x4[i];
+            let down = depth(x, largest, p.inverse_temperature);
+            if (x >= -LARGEST && (p.greedy || exp(-down) >= p.min_p)) {
+                let token = 4u * first + i;
+                choice = better(choice, Choice(key_of(p.greedy, x, down, token, p.step, p.seed), token));
+            }
         }
-{%- endfor %}
         let best = best_of_all(lid, choice);
         if (lid == 0u) {
             {{best.at2("wid.x", "0u")}} = bitcast<u32>(best.key);
