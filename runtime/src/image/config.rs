@@ -127,7 +127,7 @@ const MAX_PIXELS: u64 = 1 << 28;
 fn check_kind(config: &Json) -> Result<(), ImageError> {
     let fail = |message: String| Err(ImageError::Config(message));
     let kind =
-        ["image_processor_type", "feature_extractor_type"].iter().find_map(|key| config.get(*key)?.as_str());
+        ["image_processor_type", "feature_extractor_type"].iter().find_map(|key| config.get(key)?.as_str());
     if let Some(kind) = kind.filter(|kind| !KNOWN.contains(kind)) {
         let (kind, known) = (printable(kind, 60), KNOWN.join(", "));
         return fail(format!("`image_processor_type` is `{kind}`, none of those known ({known})"));
