@@ -1,10 +1,10 @@
 //! Measuring a bundle on a device: what it costs by counting, how long it takes, and how near that is to what the device
 //! can do at best.
 //!
-//! - [`counts`] counts what a schedule does; it needs no device, and never changes by itself.
+//! - [`count`] counts what a schedule does; it needs no device, and never changes by itself.
 //! - [`Measurement`] is a row of times of the same thing.
-//! - [`run`] measures the paths that users wait for.
-//! - [`kernels`] times every dispatch of a replay by time stamps.
+//! - [`run()`] measures the paths that users wait for.
+//! - [`kernels()`] times every dispatch of a replay by time stamps.
 
 mod counts;
 mod kernels;
