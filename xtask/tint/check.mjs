@@ -47,11 +47,16 @@ function collect(paths) {
   return files.sort();
 }
 
+/** Bundles leave out what naga does not take and browsers want; the runtime puts it in front, and so does this. */
+function prelude(source) {
+  return source.includes('subgroup') && !source.includes('enable subgroups') ? `enable subgroups;\n${source}` : source;
+}
+
 /** One entry per distinct source: bundles share most of their shaders. */
 function distinct(files) {
   const bySource = new Map();
   for (const file of files) {
-    const source = readFileSync(file, 'utf8');
+    const source = prelude(readFileSync(file, 'utf8'));
     const hash = createHash('sha256').update(source).digest('hex');
     if (!bySource.has(hash)) bySource.set(hash, { file: relative(process.cwd(), file) || file, source });
   }
