@@ -1,7 +1,8 @@
 //! A safetensors file in memory: a table in JSON, then the bytes of all tensors.
 
-use qwenc_runtime::json::{FromJson, Json, JsonError, Object};
+use qwenc_runtime::json::{FromJson, Json};
 use qwenc_runtime::order::sorted;
+use qwenc_runtime::tensor_entry::TensorEntry;
 
 /// Longest table, in bytes.
 const MAX_TABLE_BYTES: usize = 100 << 20;
@@ -19,38 +20,6 @@ pub(crate) struct Tensor<'a> {
     pub(crate) dtype: String,
     pub(crate) shape: Vec<usize>,
     pub(crate) data: &'a [u8],
-}
-
-/// A line of the table.
-struct Entry {
-    dtype: String,
-    shape: Vec<usize>,
-    data_offsets: [usize; 2],
-}
-
-impl FromJson for Entry {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        let object = Object::open(json)?;
-        Ok(Self {
-            dtype: object.field("dtype")?,
-            shape: object.field("shape")?,
-            data_offsets: object.field("data_offsets")?,
-        })
-    }
-}
-
-impl Entry {
-    /// Bytes that type and shape need.
-    fn bytes(&self) -> Option<usize> {
-        let element: usize = match self.dtype.as_str() {
-            "F64" | "I64" | "U64" => 8,
-            "F32" | "I32" | "U32" => 4,
-            "F16" | "BF16" | "I16" | "U16" => 2,
-            "I8" | "U8" | "BOOL" => 1,
-            _ => return None,
-        };
-        self.shape.iter().try_fold(element, |bytes, side| bytes.checked_mul(*side))
-    }
 }
 
 impl<'a> Tensors<'a> {
@@ -72,14 +41,17 @@ impl<'a> Tensors<'a> {
                 }
                 continue;
             }
-            let entry = Entry::from_json(item).map_err(|error| format!("tensor `{name}`: {error}"))?;
-            let [start, end] = entry.data_offsets;
-            if entry.bytes().is_none() || entry.bytes() != end.checked_sub(start) {
+            let entry = TensorEntry::from_json(item).map_err(|error| format!("tensor `{name}`: {error}"))?;
+            let size =
+                |value: u64| usize::try_from(value).map_err(|_| format!("tensor `{name}` is too large"));
+            let [start, end] = [size(entry.data_offsets[0])?, size(entry.data_offsets[1])?];
+            if !entry.is_consistent() {
                 return Err(format!("type, shape and range of tensor `{name}` disagree"));
             }
             let bytes = data.get(start..end).ok_or_else(|| format!("it ends before tensor `{name}` does"))?;
-            covered.push(entry.data_offsets);
-            tensors.push((name.clone(), Tensor { dtype: entry.dtype, shape: entry.shape, data: bytes }));
+            let shape = entry.shape.iter().map(|side| size(*side)).collect::<Result<_, _>>()?;
+            covered.push([start, end]);
+            tensors.push((name.clone(), Tensor { dtype: entry.dtype, shape, data: bytes }));
         }
         let covered = sorted(&covered, |a, b| a < b);
         let end = covered.iter().try_fold(0, |at, [start, end]| (*start == at).then_some(*end));

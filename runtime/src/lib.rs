@@ -17,5 +17,6 @@ pub mod order;
 pub mod printable;
 pub mod sampling;
 pub mod session;
+pub mod tensor_entry;
 pub mod tokenizer;
 pub mod vision;

@@ -5,8 +5,9 @@ use sha2::{Digest, Sha256};
 use super::hash::{self, hex};
 use super::{BundleError, MAX_SHARD_BYTES, listed};
 use crate::format::{BufferId, FileFacts, Manifest, Schedule};
-use crate::json::{FromJson, Json, JsonError, Object};
+use crate::json::{FromJson, Json};
 use crate::order::sorted;
+use crate::tensor_entry::TensorEntry;
 
 /// Most bytes of a shard's table that are read.
 pub const MAX_TABLE_BYTES: u64 = 1 << 20;
@@ -41,40 +42,6 @@ struct Span {
     /// Bytes since the last multiple of 4, which is what GPUs take.
     carry: Vec<u8>,
     taken: u64,
-}
-
-/// One entry of the table. Element types matter only for its consistency: kernels know how to read them.
-struct Tensor {
-    dtype: String,
-    shape: Vec<u64>,
-    data_offsets: [u64; 2],
-}
-
-impl FromJson for Tensor {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        let object = Object::open(json)?;
-        Ok(Self {
-            dtype: object.field("dtype")?,
-            shape: object.field("shape")?,
-            data_offsets: object.field("data_offsets")?,
-        })
-    }
-}
-
-impl Tensor {
-    /// Whether the range is as long as shape and element type say.
-    fn is_consistent(&self) -> bool {
-        let element = match self.dtype.as_str() {
-            "F64" | "I64" | "U64" => 8,
-            "F32" | "I32" | "U32" => 4,
-            "F16" | "BF16" | "I16" | "U16" => 2,
-            "I8" | "U8" | "BOOL" => 1,
-            _ => return false,
-        };
-        let bytes = self.shape.iter().try_fold(element, |bytes: u64, side| bytes.checked_mul(*side));
-        let [start, end] = self.data_offsets;
-        bytes.is_some() && bytes == end.checked_sub(start)
-    }
 }
 
 impl ShardStream {
@@ -202,7 +169,7 @@ impl ShardStream {
         let items = table.pairs().ok_or_else(|| invalid(file, "its table is no object"))?;
         let mut ranges = Vec::with_capacity(items.len());
         for (_, item) in items.iter().filter(|(name, _)| name != "__metadata__") {
-            match Tensor::from_json(item) {
+            match TensorEntry::from_json(item) {
                 Ok(tensor) if tensor.is_consistent() => ranges.push(tensor.data_offsets),
                 _ => return Err(invalid(file, "the type, shape and range of a tensor disagree")),
             }
@@ -215,7 +182,7 @@ impl ShardStream {
         }
         for span in &mut self.spans {
             let (file, tensor) = (file.clone(), span.tensor.clone());
-            let Some(found) = table.get(&tensor).and_then(|item| Tensor::from_json(item).ok()) else {
+            let Some(found) = table.get(&tensor).and_then(|item| TensorEntry::from_json(item).ok()) else {
                 return Err(BundleError::NoTensor { file, tensor, buffer: span.buffer });
             };
             let [start, end] = found.data_offsets;
