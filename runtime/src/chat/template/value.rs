@@ -275,7 +275,7 @@ impl Value {
                 let picked = picked.collect();
                 if matches!(self, Self::List(_)) { Self::list(picked) } else { Self::tuple(picked) }
             }
-            Self::Undefined => Ok(Self::Undefined),
+            // An undefined value too, as in Jinja2.
             _ => Err(format!("a value of type {} cannot be sliced", self.kind())),
         }
     }
