@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qwenc_runtime::format::{Binding, BufferKind, Command, Entry, Manifest, Schedule};
+use qwenc_runtime::session::{DECODE, SAMPLE};
 use serde::{Deserialize, Serialize};
 
 /// What a bundle costs.
@@ -22,8 +23,22 @@ pub struct Counts {
     pub entries: BTreeMap<String, EntryCounts>,
 }
 
+impl Counts {
+    /// What a token costs that is decoded and chosen on the device: `decode` and `sample` together.
+    #[must_use]
+    pub fn token(&self) -> EntryCounts {
+        let entries = [DECODE, SAMPLE].map(|name| self.entries.get(name));
+        entries.into_iter().flatten().fold(EntryCounts::default(), |sum, entry| EntryCounts {
+            dispatches: sum.dispatches + entry.dispatches,
+            copies: sum.copies + entry.copies,
+            weight_bytes: sum.weight_bytes + entry.weight_bytes,
+            state_bytes: sum.state_bytes + entry.state_bytes,
+        })
+    }
+}
+
 /// What one replay costs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryCounts {
     /// Dispatches.
     pub dispatches: usize,
@@ -31,6 +46,9 @@ pub struct EntryCounts {
     pub copies: usize,
     /// Bytes of weights that are bound, each range once however often it is bound.
     pub weight_bytes: u64,
+    /// Bytes of states that are bound, in the same way: caches whole, of which a step reads what the context fills.
+    #[serde(default)]
+    pub state_bytes: u64,
 }
 
 /// Counts.
@@ -49,23 +67,29 @@ pub fn count(manifest: &Manifest, schedule: &Schedule) -> Counts {
 }
 
 fn count_entry(entry: &Entry, schedule: &Schedule) -> EntryCounts {
-    let mut weights: BTreeSet<Binding> = BTreeSet::new();
+    let mut bound: BTreeSet<Binding> = BTreeSet::new();
     let mut dispatches = 0;
     for command in &entry.commands {
         if let Command::Dispatch(dispatch) = command {
             dispatches += 1;
-            weights.extend(dispatch.bindings.iter().filter(|range| is_weight(schedule, range)).copied());
+            bound.extend(dispatch.bindings.iter().copied());
         }
     }
+    let bytes = |kind| bound.iter().filter(|range| is(schedule, range, kind)).map(|range| range.bytes).sum();
     EntryCounts {
         dispatches,
         copies: entry.commands.len() - dispatches,
-        weight_bytes: weights.iter().map(|range| range.bytes).sum(),
+        weight_bytes: bytes(BufferKind::Weight),
+        state_bytes: bytes(BufferKind::State),
     }
 }
 
 /// Whether a range is of weights.
 pub(super) fn is_weight(schedule: &Schedule, range: &Binding) -> bool {
+    is(schedule, range, BufferKind::Weight)
+}
+
+fn is(schedule: &Schedule, range: &Binding, kind: BufferKind) -> bool {
     let buffer = usize::try_from(range.buffer.0).ok().and_then(|at| schedule.buffers.get(at));
-    buffer.is_some_and(|buffer| buffer.kind == BufferKind::Weight)
+    buffer.is_some_and(|buffer| buffer.kind == kind)
 }

@@ -5,7 +5,6 @@ use std::fmt;
 
 use qwenc_runtime::gpu::{AdapterSummary, Floor};
 use qwenc_runtime::printable::printable;
-use qwenc_runtime::session::{DECODE, SAMPLE};
 use serde::{Deserialize, Serialize};
 
 use crate::bench::{Counts, KernelTime, Measurement, Unit};
@@ -50,17 +49,12 @@ impl Device {
 impl Report {
     /// What decoding a token takes at least: every dispatch of `decode` and `sample`, and every weight once.
     pub(super) fn note_floor(&mut self) {
-        let entries = [DECODE, SAMPLE].map(|name| self.counts.entries.get(name));
-        let (mut dispatches, mut bytes) = (0_u64, 0_u64);
-        for entry in entries.into_iter().flatten() {
-            dispatches += entry.dispatches as u64;
-            bytes += entry.weight_bytes;
-        }
+        let token = self.counts.token();
         let floor = Floor {
             dispatch_seconds: self.device.dispatch_microseconds / 1e6,
             bytes_per_second: self.device.gigabytes_per_second * 1e9,
         };
-        let seconds = floor.seconds(dispatches, bytes);
+        let seconds = floor.seconds(token.dispatches as u64, token.weight_bytes);
         self.device.decode_floor = (seconds > 0.0).then(|| 1.0 / seconds);
     }
 
