@@ -163,3 +163,61 @@ fn a_plan_is_made_from_the_graph_alone() {
     assert_eq!(run.status.code(), Some(1));
     assert!(message.contains("a plan without weights"), "{message}");
 }
+
+/// The slowest kernels of a bundle, on a driver that has time stamps.
+#[test]
+fn inspect_names_the_slowest_kernels() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let sizes = ["compile", "--no-web", "--no-cpu", "--max-context", "64", "--prefill-chunk", "16", "-o"];
+    succeed(qwenc(&sizes, &[&out, &common::model("genai015")]));
+
+    let arguments = ["inspect", "--slowest", "3", "--adapter", "llvmpipe"];
+    let text = succeed(qwenc(&arguments, &[&out]));
+    let (facts, times) = text.split_once("\nslowest kernels on llvmpipe").unwrap();
+    assert!(facts.contains("entry points"), "{text}");
+    assert!(times.contains("\ndecode: ") && times.contains("\nprefill: "), "{text}");
+    assert!(times.contains("MB of weights at") && times.contains("the others"), "{text}");
+
+    let json = succeed(qwenc(&[&arguments[..], &["--json"]].concat(), &[&out]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let slowest = &json["slowest"]["entries"];
+    for entry in ["decode", "prefill", "sample", "vision"] {
+        let rows = slowest[entry].as_array().unwrap();
+        let dispatches: u64 = rows.iter().map(|row| row["dispatches"].as_u64().unwrap()).sum();
+        assert_eq!(Some(dispatches), json["entries"][entry]["dispatches"].as_u64(), "{entry}");
+        let times: Vec<f64> = rows.iter().map(|row| row["microseconds"].as_f64().unwrap()).collect();
+        assert!(times.iter().all(|time| *time > 0.0), "{entry}: {times:?}");
+        // The last row is what the others take together.
+        assert!(times[..times.len().min(3)].is_sorted_by(|a, b| a >= b), "{entry}: {times:?}");
+    }
+    assert!(slowest["decode"][0]["weight_bytes"].is_u64());
+}
+
+/// Kernels that cannot be timed: what is no bundle, an adapter that is not there, no adapter at all.
+#[test]
+fn inspect_says_why_it_cannot_time_kernels() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let graph = common::model("genai015").join("onnx/embed_tokens.onnx");
+    succeed(qwenc(&["compile", "--only", "-o"], &[&out, &graph]));
+    let refused = |arguments: &[&str], path: &Path, drivers: Option<&str>, code: i32, expected: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qwenc"));
+        command.arg("inspect").args(arguments).arg(path).env("NO_COLOR", "1");
+        if let Some(drivers) = drivers {
+            command.env("VK_DRIVER_FILES", drivers).env("VK_ICD_FILENAMES", drivers);
+        }
+        let run = command.output().unwrap();
+        let message = String::from_utf8_lossy(&run.stderr).replace('│', "");
+        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(run.status.code(), Some(code), "{message}");
+        assert!(message.contains(expected), "expected `{expected}` in {message}");
+    };
+    refused(&["--slowest=3"], &common::model("genai015"), None, 1, "compile it first");
+    refused(&["--slowest=3", "--adapter", "Voodoo"], &out, None, 1, "choose one of them");
+    refused(&["--slowest=3"], &out, Some("/nowhere.json"), 1, "install a GPU driver");
+    refused(&["--adapter", "llvmpipe"], &out, None, 2, "--slowest");
+    // A graph that is no decoder has one entry point.
+    let text = succeed(qwenc(&["inspect", "--slowest=1", "--adapter", "llvmpipe"], &[&out]));
+    assert!(text.contains("\nmain: ") && text.contains("rows"), "{text}");
+}

@@ -4,14 +4,16 @@
 //! - [`count`] counts what a schedule does; it needs no device, and never changes by itself.
 //! - [`Measurement`] is a row of times of the same thing.
 //! - [`run()`] measures the paths that users wait for.
-//! - [`kernels()`] times every dispatch of a replay by time stamps.
+//! - [`kernels()`] times every dispatch of a replay by time stamps, [`time_entries()`] those of all entry points.
 
 mod counts;
+mod entries;
 mod kernels;
 mod measure;
 mod run;
 
 pub use counts::{Counts, EntryCounts, count};
+pub use entries::{KernelTimes, TimedSizes, shorten, time_entries};
 pub use kernels::{KernelTime, kernels};
 pub use measure::{Measurement, Unit};
 pub use run::{BenchError, BenchPlan, run};

@@ -9,12 +9,12 @@ use clap::Args;
 use miette::{IntoDiagnostic, WrapErr, miette};
 use qwenc_runtime::gpu::Floor;
 use qwenc_runtime::sampling::SamplingParams;
-use qwenc_runtime::session::{DECODE, PREFILL, Positions, SAMPLE, Session, VISION};
+use qwenc_runtime::session::{Positions, Session};
 
 use super::bench_report::{Device, Report};
 use super::device::{DeviceArgs, load_timed, open_bundle};
 use super::out::{print, say};
-use crate::bench::{BenchPlan, Measurement, count, kernels, run};
+use crate::bench::{BenchPlan, Measurement, TimedSizes, count, run, shorten, time_entries};
 
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
@@ -118,29 +118,17 @@ fn loads(args: &BenchArgs) -> miette::Result<Vec<Measurement>> {
 fn time_kernels(
     session: Session<qwenc_runtime::gpu::Gpu>,
     args: &BenchArgs,
-) -> miette::Result<super::bench_report::Kernels> {
+) -> miette::Result<crate::bench::KernelTimes> {
     let facts = session.facts().clone();
-    let patches = session.vision().map(|facts| (facts.max_patches, facts.merge_size));
-    let mut engine = session.into_engine();
-    let past = args.decode.iter().copied().filter(|past| *past < facts.max_context).max().unwrap_or(0);
-    let tokens = facts.prefill_chunk.min(512);
-    let mut all = super::bench_report::Kernels::new();
-    for entry in [DECODE, SAMPLE, PREFILL, VISION] {
-        let Ok(known) = engine.entry(entry) else { continue };
-        let names = known.symbols.clone();
-        let value = |name: &str| match (name, entry) {
-            ("past", DECODE) => past,
-            ("past", _) => 0,
-            ("tokens", PREFILL) => tokens,
-            ("patches", _) => patches.map_or(0, |(most, _)| most.min(784)),
-            ("image_tokens", _) => patches.map_or(0, |(most, merge)| most.min(784) / (merge * merge)),
-            _ => 1,
-        };
-        let symbols: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), value(name))).collect();
-        all.insert(entry.to_owned(), kernels(&mut engine, entry, &symbols).into_diagnostic()?);
-    }
+    let fits = args.decode.iter().copied().filter(|past| *past < facts.max_context);
+    let sizes = TimedSizes {
+        context: fits.max().unwrap_or(0),
+        tokens: facts.prefill_chunk.min(TimedSizes::default().tokens),
+        ..TimedSizes::default()
+    };
+    let mut all = time_entries(&mut session.into_engine(), &sizes).into_diagnostic()?;
     for kernels in all.values_mut() {
-        super::bench_report::shorten(kernels, args.kernels);
+        shorten(kernels, args.kernels);
     }
     Ok(all)
 }

@@ -1,16 +1,13 @@
 //! What `qwenc bench` prints.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use qwenc_runtime::gpu::{AdapterSummary, Floor};
 use qwenc_runtime::printable::printable;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::{Counts, KernelTime, Measurement, Unit};
-
-/// Times by entry point.
-pub(super) type Kernels = BTreeMap<String, Vec<KernelTime>>;
+use super::kernel_table::KernelTable;
+use crate::bench::{Counts, KernelTimes, Measurement, Unit};
 
 /// A run of `qwenc bench`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,7 +17,7 @@ pub(super) struct Report {
     pub(super) device: Device,
     pub(super) counts: Counts,
     pub(super) results: Vec<Measurement>,
-    pub(super) kernels: Kernels,
+    pub(super) kernels: KernelTimes,
 }
 
 /// The device, and what it can do at best.
@@ -106,42 +103,8 @@ impl fmt::Display for Report {
                 _ => writeln!(f)?,
             }
         }
-        for (entry, kernels) in &self.kernels {
-            let sum: f64 = kernels.iter().map(|kernel| kernel.microseconds).sum();
-            writeln!(f, "\n{entry}: {sum:.0} µs by time stamps")?;
-            for kernel in kernels {
-                let rate = match kernel.weight_bytes {
-                    0 => String::new(),
-                    bytes => format!(", {:.0} GB/s", bytes as f64 / kernel.microseconds.max(1e-3) / 1e3),
-                };
-                writeln!(
-                    f,
-                    "{:>10.1} µs {:>4} x {:>8.2}  {}  {}{rate}",
-                    kernel.microseconds,
-                    kernel.dispatches,
-                    kernel.microseconds / kernel.dispatches.max(1) as f64,
-                    printable(&kernel.shader, 80),
-                    printable(&kernel.label, 80),
-                )?;
-            }
-        }
-        Ok(())
+        KernelTable(&self.kernels).fmt(f)
     }
-}
-
-/// Keeps the slowest `most`; the others become one line.
-pub(super) fn shorten(kernels: &mut Vec<KernelTime>, most: usize) {
-    if kernels.len() <= most {
-        return;
-    }
-    let rest = kernels.split_off(most);
-    kernels.push(KernelTime {
-        shader: "the others".to_owned(),
-        label: String::new(),
-        dispatches: rest.iter().map(|kernel| kernel.dispatches).sum(),
-        microseconds: rest.iter().map(|kernel| kernel.microseconds).sum(),
-        weight_bytes: rest.iter().map(|kernel| kernel.weight_bytes).sum(),
-    });
 }
 
 /// Two runs side by side.

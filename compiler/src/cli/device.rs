@@ -16,6 +16,13 @@ pub(super) struct DeviceArgs {
     adapter: Option<String>,
 }
 
+impl DeviceArgs {
+    /// The adapter with this part in its name.
+    pub(super) fn named(adapter: Option<String>) -> Self {
+        Self { adapter }
+    }
+}
+
 /// A bundle could not be opened on a device.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub(super) enum OpenError {

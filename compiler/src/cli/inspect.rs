@@ -9,11 +9,16 @@ use clap::Args;
 use miette::{IntoDiagnostic, WrapErr, miette};
 use qwenc_ir::Graph;
 use qwenc_runtime::format::{Command, MANIFEST_FILE, Manifest, SCHEDULE_FILE, Schedule};
+use qwenc_runtime::printable::printable;
 use qwenc_runtime::tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerFacts};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::ModelArgs;
+use super::device::{DeviceArgs, load_timed, open_bundle};
+use super::kernel_table::KernelTable;
 use super::out::{self, say};
+use crate::bench::{KernelTimes, TimedSizes, shorten, time_entries};
 use crate::model::assets::read_beside;
 use crate::model::files::ModelFiles;
 use crate::passes::{PassRecord, histogram};
@@ -27,6 +32,13 @@ pub(super) struct InspectArgs {
     /// Say why this pass left candidates alone
     #[arg(long, value_name = "PASS")]
     why: Option<String>,
+    /// Time every kernel of a bundle on this machine's GPU, by time stamps, and name the slowest N of each entry point: of a
+    /// token with 512 tokens in front, of a prompt's piece, of choosing a token, of pictures
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10", conflicts_with = "why")]
+    slowest: Option<usize>,
+    /// With --slowest, a part of the adapter's name; without it the best one (also: environment variable QWENC_ADAPTER)
+    #[arg(long, value_name = "NAME", requires = "slowest")]
+    adapter: Option<String>,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -36,6 +48,12 @@ pub(super) struct InspectArgs {
 pub(super) fn execute(args: &InspectArgs) -> miette::Result<ExitCode> {
     if args.model.input.join(MANIFEST_FILE).is_file() {
         inspect_bundle(&args.model.input, args)?;
+    } else if args.slowest.is_some() {
+        return Err(miette!(
+            help = "compile it first, then: qwenc inspect out/ --slowest",
+            "kernels are timed in a bundle, and {} is none",
+            args.model.input.display()
+        ));
     } else {
         inspect_model(args)?;
     }
@@ -59,12 +77,40 @@ fn inspect_bundle(folder: &Path, args: &InspectArgs) -> miette::Result<()> {
     if let Some(table) = read_beside(folder, TOKENIZER_FILE).into_diagnostic()? {
         facts.tokenizer = Some(Tokenizer::from_bytes(&table).into_diagnostic()?.facts());
     }
+    let slowest = args.slowest.map(|most| time_kernels(folder, args, most)).transpose()?;
     if args.json {
-        say!("{}", facts.json())
+        let mut value = facts.value();
+        if let (Some(times), Some(object)) = (&slowest, value.as_object_mut()) {
+            object.insert("slowest".into(), serde_json::to_value(times).into_diagnostic()?);
+        }
+        say!("{}", serde_json::to_string_pretty(&value).into_diagnostic()?);
     } else {
-        out::print(format_args!("{facts}"))
+        out::print(format_args!("{facts}"));
+        if let Some(Slowest { device, entries }) = &slowest {
+            say!("\nslowest kernels on {}", printable(device, 80));
+            out::print(format_args!("{}", KernelTable(entries)));
+        }
     }
     Ok(())
+}
+
+/// What takes longest on a device.
+#[derive(Serialize)]
+struct Slowest {
+    device: String,
+    entries: KernelTimes,
+}
+
+/// Replays a bundle's entry points, each dispatch between two time stamps.
+fn time_kernels(folder: &Path, args: &InspectArgs, most: usize) -> miette::Result<Slowest> {
+    let bundle = open_bundle(folder)?;
+    let mut engine = load_timed(&bundle, &DeviceArgs::named(args.adapter.clone()))?;
+    let device = engine.backend().adapter().name.clone();
+    let mut entries = time_entries(&mut engine, &TimedSizes::default())
+        .into_diagnostic()
+        .wrap_err_with(|| format!("timing the kernels on {device}"))?;
+    entries.values_mut().for_each(|kernels| shorten(kernels, most));
+    Ok(Slowest { device, entries })
 }
 
 /// Collects what the passes did.
@@ -277,11 +323,6 @@ impl<'a> BundleFacts<'a> {
             object.insert("tokenizer".into(), tokenizer);
         }
         value
-    }
-
-    /// The facts as JSON text.
-    pub(super) fn json(&self) -> String {
-        serde_json::to_string_pretty(&self.value()).unwrap_or_default()
     }
 }
 

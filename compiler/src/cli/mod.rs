@@ -11,6 +11,7 @@ mod eval;
 mod eval_report;
 mod generate;
 mod inspect;
+mod kernel_table;
 mod out;
 mod pictures;
 mod progress;

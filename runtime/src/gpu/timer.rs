@@ -98,3 +98,18 @@ impl Gpu {
         Ok(stamps.chunks_exact(2).map(microseconds).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::gpu::probe::test_gpus;
+
+    /// The tests' devices are opened without time stamps, and so are as one that has none.
+    #[test]
+    fn a_device_without_time_stamps_says_so_and_what_to_do() {
+        for gpu in test_gpus().unwrap() {
+            let error = gpu.start_timer(1).unwrap_err().to_string();
+            assert!(error.contains("no time stamps") && error.contains("choose another adapter"), "{error}");
+            assert!(gpu.timings().unwrap().is_empty());
+        }
+    }
+}
