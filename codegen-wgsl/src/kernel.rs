@@ -57,6 +57,9 @@ pub struct Kernel {
     /// Another module for devices that have subgroups, with the same bindings and geometry: invocations of a subgroup sum
     /// without workgroup memory. It takes any size of subgroups from 4 on, and that a subgroup has neighbouring invocations.
     pub subgroups: Option<String>,
+    /// Another module for a processor, translated to WebAssembly ([`crate::cpu`]) in place of the first one: the same bindings
+    /// and workgroups, of one invocation each. It must not be given to a GPU, whose limits on workgroup memory it may pass.
+    pub cpu: Option<String>,
     /// Allocations bound read-only, in binding order.
     pub reads: Vec<BufferKey>,
     /// Allocations bound read-write, in binding order.
@@ -75,6 +78,15 @@ impl Kernel {
     pub(crate) fn with_subgroups(self, source: String) -> Result<Self, CodegenError> {
         crate::validate::validate(self.family, &source, self.workgroup_size, Features::Subgroups)?;
         Ok(Self { subgroups: Some(source), ..self })
+    }
+
+    /// With another module for processors.
+    ///
+    /// # Errors
+    /// When it is not valid WGSL.
+    pub(crate) fn with_cpu(self, source: String) -> Result<Self, CodegenError> {
+        crate::validate::validate(self.family, &source, [1, 1, 1], Features::Processor)?;
+        Ok(Self { cpu: Some(source), ..self })
     }
 }
 
@@ -285,6 +297,7 @@ impl Bindings {
             family,
             source,
             subgroups: None,
+            cpu: None,
             reads: self.reads.into_iter().map(|(key, _)| key).collect(),
             writes: self.writes.into_iter().map(|(key, _)| key).collect(),
             workgroup_size,

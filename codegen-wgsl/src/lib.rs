@@ -24,6 +24,7 @@ pub mod indexing;
 pub mod kernel;
 mod lanes;
 pub mod linear;
+mod linear_cpu;
 pub mod linear_gemm;
 pub mod linear_gemv;
 pub mod matmul;

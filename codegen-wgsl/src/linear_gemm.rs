@@ -7,6 +7,7 @@ use crate::checks::{Checks, render};
 use crate::indexing::{describe, strs};
 use crate::kernel::{CodegenError, Kernel, Symbols};
 use crate::linear::{Layer, LinearParams};
+use crate::linear_cpu;
 use crate::weight_read::Grain;
 use crate::wgsl_math::MathLibrary;
 
@@ -73,5 +74,34 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
     };
     let workgroups =
         [Dim::from(layer.weight_rows).ceil_div(TILE), layer.rows.ceil_div(TILE), Dim::constant(1)];
-    bound.bindings.finish(FAMILY, symbols, render(FAMILY, &source)?, [256, 1, 1], workgroups)
+    let baseline = render(FAMILY, &source)?;
+    let on_processor = on_processor(&layer, &source, &bound.x.body(symbols, &strs(&row), layer.k, layer.k4))?;
+    let kernel = bound.bindings.finish(FAMILY, symbols, baseline, [256, 1, 1], workgroups)?;
+    match on_processor {
+        Some(module) => kernel.with_cpu(module),
+        None => Ok(kernel),
+    }
+}
+
+/// The module for a processor, for rows that are not too long.
+fn on_processor(layer: &Layer, source: &Source, x_body: &str) -> Result<Option<String>, CodegenError> {
+    let module = linear_cpu::unpacks(layer.k).then(|| linear_cpu::Gemm {
+        rows: &source.rows,
+        k: layer.k,
+        k4: layer.k4,
+        pairs: layer.k.div_ceil(8),
+        n: layer.n,
+        weight_rows: layer.weight_rows,
+        weight: &source.weight,
+        glu: source.glu,
+        declarations: &source.declarations,
+        functions: &source.functions,
+        m_count: &source.m_count,
+        x_split: &source.x_split,
+        x_body,
+        weight_functions: &source.weight_functions,
+        store: &source.store,
+        values: &source.values,
+    });
+    module.map(|module| render(FAMILY, &module)).transpose()
 }

@@ -12,6 +12,7 @@ use crate::checks::{Checks, render};
 use crate::indexing::halves;
 use crate::kernel::{CodegenError, Kernel, Symbols, grid_1d, limits};
 use crate::linear::{BoundLayer, Layer, LinearParams};
+use crate::linear_cpu;
 use crate::view::Elem;
 use crate::weight::WeightFormat;
 use crate::weight_read::Grain;
@@ -93,17 +94,17 @@ enum Norm {
 }
 
 /// A norm over parts of x.
-struct Part {
+pub(crate) struct Part {
     /// Vectors of x.
-    vectors: u32,
+    pub(crate) vectors: u32,
     /// Vectors of x that one invocation takes.
     turns: u32,
     /// Vectors of a part.
-    part_vectors: u32,
+    pub(crate) part_vectors: u32,
     /// Elements of a part.
-    width: u32,
+    pub(crate) width: u32,
     /// The body of the gate's function of `q`, and its four elements `g` behind the activation.
-    gate: Option<(String, String)>,
+    pub(crate) gate: Option<(String, String)>,
 }
 
 /// The width of the parts that a norm goes over, unless it goes over all of x without a gate.
@@ -325,8 +326,48 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
     let baseline = render(FAMILY, &source)?;
     source.subgroups = true;
     let subgroups = render(FAMILY, &source)?;
+    let on_processor = on_processor(symbols, &layer, &bound, &source)?;
     let kernel = bound.bindings.finish(FAMILY, symbols, baseline, [g.size(), 1, 1], workgroups)?;
-    kernel.with_subgroups(subgroups)
+    kernel.with_subgroups(subgroups)?.with_cpu(on_processor)
+}
+
+/// The module for a processor: two dot products at a time, which share x.
+fn on_processor(
+    symbols: &Symbols,
+    layer: &Layer,
+    bound: &BoundLayer,
+    source: &Source,
+) -> Result<String, CodegenError> {
+    let staged = source.g.stage.then_some(source.units);
+    let module = linear_cpu::Gemv {
+        k: layer.k,
+        n: layer.n,
+        weight: &source.weight,
+        read: &source.read,
+        glu: source.glu,
+        per_output: layer.per_output,
+        step: 2 / layer.per_output,
+        norm: source.norm,
+        part: source.part.as_ref(),
+        eps: &source.eps,
+        stage: source.g.stage,
+        index: source.index,
+        units: source.units,
+        unit_vectors: source.unit_vectors,
+        declarations: &source.declarations,
+        functions: &source.functions,
+        x_body: &source.x_body,
+        norm_body: source.norm_body.as_deref(),
+        store: &source.store,
+        extras: &source.extras,
+        convolve: source.convolve.as_deref(),
+        channels: source.channels,
+        weight_functions: &source.weight_functions,
+        starts: (0..2).map(|acc| starts(bound, symbols, layer, acc)).collect(),
+        turn: loads(bound, 2, source.index, "") + "\n" + &turn(bound, 2, staged, source.index, ""),
+        value: if source.norm { &source.scaled } else { &source.plain },
+    };
+    render(FAMILY, &module)
 }
 
 /// Statements that say where the row of the weight behind an accumulator starts, and where its scales do.

@@ -11,7 +11,12 @@ pub(crate) enum Features {
     None,
     /// Subgroups.
     Subgroups,
+    /// Nothing, but workgroup memory as far as a processor's caches reach.
+    Processor,
 }
+
+/// Bytes of workgroup memory on a processor.
+const PROCESSOR_BYTES: u32 = 1 << 20;
 
 /// Parses and validates a module, and checks its entry point `main` against the geometry and WebGPU's limits.
 pub(crate) fn validate(
@@ -25,7 +30,9 @@ pub(crate) fn validate(
         naga::front::wgsl::parse_str(source).map_err(|error| invalid(error.emit_to_string(source)))?;
     // `unpack2x16float` belongs to WGSL itself; naga asks because old OpenGL lacks it.
     let mut validator = match features {
-        Features::None => Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32),
+        Features::None | Features::Processor => {
+            Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32)
+        }
         Features::Subgroups => {
             let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32 | Capabilities::SUBGROUP;
             let mut validator = Validator::new(ValidationFlags::all(), capabilities);
@@ -52,7 +59,8 @@ pub(crate) fn validate(
             bytes += module.types[variable.ty].inner.size(module.to_ctx()).next_multiple_of(16);
         }
     }
-    if bytes > limits::WORKGROUP_BYTES {
+    let most = if features == Features::Processor { PROCESSOR_BYTES } else { limits::WORKGROUP_BYTES };
+    if bytes > most {
         return Err(invalid(format!("{bytes} bytes of workgroup memory")));
     }
     Ok(())

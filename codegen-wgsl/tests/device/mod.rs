@@ -171,7 +171,8 @@ impl Device {
             }),
             Target::Wasm => {
                 let writes: Vec<&[u8]> = writes.iter().filter_map(|(_, data)| *data).collect();
-                wasm::run_kernel(&kernel.source, &step, &reads, &writes, workgroups)
+                let source = kernel.cpu.as_ref().unwrap_or(&kernel.source);
+                wasm::run_kernel(source, &step, &reads, &writes, workgroups)
             }
         };
         let results = results.unwrap_or_else(|error| {

@@ -20,7 +20,10 @@ pub fn kernels(assembled: &Assembled) -> Result<Vec<u8>, CpuError> {
         .map(|pipeline| Source {
             name: &pipeline.shader,
             // Every pipeline's shader is among them; an empty text is refused by name.
-            wgsl: shaders.get(pipeline.shader.as_str()).copied().unwrap_or_default(),
+            wgsl: match assembled.processor.get(&pipeline.shader) {
+                Some(source) => source,
+                None => shaders.get(pipeline.shader.as_str()).copied().unwrap_or_default(),
+            },
             entry: &pipeline.entry,
         })
         .collect();

@@ -55,6 +55,8 @@ pub struct Assembled {
     pub schedule: Schedule,
     /// The modules that its pipelines name, in order of first use.
     pub shaders: Vec<Shader>,
+    /// What a processor runs in place of a shader, by the shader's path, where it is another module.
+    pub processor: BTreeMap<String, String>,
     /// The states, by name.
     pub states: Vec<StateFacts>,
 }
@@ -109,6 +111,7 @@ pub fn assemble(
             entries: out,
         },
         shaders: assembly.shaders,
+        processor: assembly.processor,
         states: assembly.states,
     })
 }
@@ -128,6 +131,7 @@ struct Assembly<'a> {
     buffers: Vec<Buffer>,
     pipelines: Vec<Pipeline>,
     shaders: Vec<Shader>,
+    processor: BTreeMap<String, String>,
     states: Vec<StateFacts>,
     step: BufferId,
     /// Buffers that entry points share, by a key of their role.
@@ -144,6 +148,7 @@ impl<'a> Assembly<'a> {
             buffers: Vec::new(),
             pipelines: Vec::new(),
             shaders: Vec::new(),
+            processor: BTreeMap::new(),
             states: Vec::new(),
             step: BufferId(0),
             shared: BTreeMap::new(),
@@ -330,6 +335,7 @@ impl<'a> Assembly<'a> {
             bindings,
             workgroup_size: kernel.workgroup_size,
         });
+        self.processor.extend(kernel.cpu.clone().map(|source| (path.clone(), source)));
         self.shaders.push(Shader { path, source: kernel.source.clone() });
         self.shaders.extend(subgroups.map(|(path, source)| Shader { path, source }));
         self.by_source.insert(kernel.source.clone(), id);

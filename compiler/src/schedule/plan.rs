@@ -155,6 +155,7 @@ mod tests {
                         family: "test",
                         source: String::new(),
                         subgroups: None,
+                        cpu: None,
                         reads: keys(reads),
                         writes: keys(writes),
                         workgroup_size: [1; 3],
