@@ -7,6 +7,7 @@ mod capture;
 mod demo;
 mod drivers;
 mod fuzz;
+mod growth;
 mod process;
 mod setup;
 mod suites;
@@ -39,7 +40,10 @@ Usage: cargo xtask <command>
                  under node (Dawn) on SwiftShader, and compare its tokens with those of the native runtime
   browser        the page and the npm package in Chromium, on SwiftShader and without a GPU
   peers          the web runtime beside onnxruntime-web and transformers.js, in one Chromium: half an hour, and half a gigabyte
-                 of packages
+                 of packages. With --cpu, nano on the processor alone, beside ONNX Runtime (in the python that QWENC_PYTHON names)
+                 and onnxruntime-web, under node
+  growth         measure how compiling and running grow with layers, vocabulary, files, context and text, and draw the pictures
+                 of docs/performance.md
   fuzz TARGET [SECONDS]
                  run a fuzz target (protobuf, import, ir_text, bundle, tokenizer, compile, or all) for a minute or longer; needs
                  cargo-fuzz
@@ -67,6 +71,8 @@ fn dispatch(arguments: &[String]) -> Outcome {
         ["test"] => test::run(),
         ["browser"] => test::run_in_browser(),
         ["peers"] => test::compare_with_peers(),
+        ["peers", "--cpu"] => test::compare_on_cpu(),
+        ["growth"] => growth::run(),
         ["fuzz", target] => fuzz::run(target, None),
         ["fuzz", target, seconds] => fuzz::run(target, Some(seconds)),
         ["web"] => web::run(),

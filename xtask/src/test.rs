@@ -78,6 +78,13 @@ pub(crate) fn compare_with_peers() -> Outcome {
     web_tests::compare_with_peers()
 }
 
+/// Measurements of qwenc and of others without a GPU.
+pub(crate) fn compare_on_cpu() -> Outcome {
+    setup::run()?;
+    web::run()?;
+    web_tests::compare_on_cpu(&both_drivers()?)
+}
+
 fn both_drivers() -> Outcome<Vec<PathBuf>> {
     let find = |driver: Driver| {
         driver.find().ok_or_else(|| Failure::new(format!("{} is gone since the set-up", driver.name())))

@@ -60,6 +60,17 @@ pub(crate) fn compare_with_peers() -> Outcome {
     run_command(&mut command)
 }
 
+/// Nano on the processor alone, by qwenc, ONNX Runtime and onnxruntime-web: prints the table of docs/performance.md. The program is
+/// built as a release is.
+pub(crate) fn compare_on_cpu(drivers: &[PathBuf]) -> Outcome {
+    setup::npm_packages("runtime/web")?;
+    setup::npm_packages("runtime/web/peers")?;
+    run_command(cargo().args(["build", "--release", "--package", "qwenc", "--bin", "qwenc"]))?;
+    let mut command = program("node");
+    command.arg("runtime/web/peers/cpu.js").env("QWENC_BIN", scratch("../release/qwenc"));
+    run_command(expose(&mut command, drivers))
+}
+
 fn browser() -> Outcome<PathBuf> {
     if let Some(named) = std::env::var_os("QWENC_CHROMIUM") {
         return Ok(named.into());

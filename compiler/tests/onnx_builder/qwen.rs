@@ -29,6 +29,21 @@ pub struct Sizes {
     pub positions: i64,
 }
 
+/// A small decoder, for measuring what grows.
+pub const SMALL: Sizes = Sizes {
+    hidden: 128,
+    inner: 256,
+    layers: 4,
+    heads: 4,
+    kv_heads: 2,
+    head_dim: 64,
+    key_heads: 4,
+    value_heads: 4,
+    delta_dim: 32,
+    vocabulary: 1024,
+    positions: 4096,
+};
+
 /// A graph under construction, and how far the file of its weights would reach.
 struct Decoder {
     sizes: Sizes,
@@ -37,14 +52,15 @@ struct Decoder {
     names: usize,
 }
 
-/// Writes the decoder into a hub folder.
-pub fn write_decoder(folder: &Path, sizes: Sizes) {
+/// Writes the decoder into a hub folder. Returns how many bytes the file of its weights would have.
+pub fn write_decoder(folder: &Path, sizes: Sizes) -> i64 {
     let folder = folder.join("onnx");
     std::fs::create_dir_all(&folder).unwrap();
     let mut decoder = Decoder { sizes, builder: Builder::with_opset(22), at: 0, names: 0 };
     decoder.build();
     let model = decoder.builder.proto.encode_to_vec();
     std::fs::write(folder.join("decoder_model_merged.onnx"), model).unwrap();
+    decoder.at
 }
 
 /// Writes the embedding of a model into a hub folder.

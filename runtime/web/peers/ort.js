@@ -16,6 +16,15 @@ export async function load({ device, ids }) {
   const decoder = await open('decoder_model_merged', device === 'wasm'
     ? { executionProviders: ['wasm'] }
     : { executionProviders: ['webgpu'], preferredOutputLocation: Object.fromEntries(STATES.map((name) => [outputOf(name), 'gpu-buffer'])) });
+  return answerer(ort, embedder, decoder, ids);
+}
+
+/**
+ * Greedy decoding after a prompt, with states that go from outputs to inputs.
+ * @param {any} ort the library @param {any} embedder a session @param {any} decoder a session @param {number[]} ids the prompt
+ * @returns {import('./page.js').Ask}
+ */
+export function answerer(ort, embedder, decoder, ids) {
   const inputs = decoder.inputMetadata.filter((/** @type {any} */ { name }) => name.startsWith('past'));
 
   /** @param {any} logits @returns {number} */
