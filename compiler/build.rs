@@ -2,11 +2,14 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// The package whose files a bundle carries.
 const WEB: &str = "../runtime/web";
 /// What `cargo xtask web` builds there.
 const BUILT: [&str; 2] = ["dist/qwenc.js", "dist/qwenc_bg.wasm"];
+/// Its modules, put together there.
+const MADE: &str = "dist/src";
 /// Files of the page that lie in a bundle's root: a service worker is in charge of its own folder only.
 const IN_ROOT: [&str; 3] = ["index.html", "manifest.webmanifest", "sw.js"];
 
@@ -31,8 +34,21 @@ fn web_files() -> Result<(), Box<dyn std::error::Error>> {
     if BUILT.iter().all(|file| web.join(file).is_file()) {
         for folder in ["dist", "page", "src"] {
             println!("cargo::rerun-if-changed={}", web.join(folder).display());
-            collect(&web, Path::new(folder), &mut files)?;
         }
+        collect(&web, Path::new("page"), &mut files)?;
+        // The package's own modules are taken as `cargo xtask web` put them together, unless they have changed since.
+        let (mut made, mut sources) = (Vec::new(), Vec::new());
+        collect(&web, Path::new(MADE), &mut made)?;
+        collect(&web, Path::new("src"), &mut sources)?;
+        if written(&made).min() >= written(&sources).max() {
+            for (path, file) in made {
+                files.push((path.replace(MADE, "src"), file));
+            }
+        } else {
+            files.append(&mut sources);
+            add(&web, BUILT[0], &mut files);
+        }
+        add(&web, BUILT[1], &mut files);
     } else {
         // Looked at again once it is there. (A file that does not exist would have everything built again each time.)
         println!("cargo::rerun-if-changed={}", web.display());
@@ -50,12 +66,27 @@ fn web_files() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Every file below a folder of the package that a browser reads, by its path in a bundle.
+/// When files were written, where that is known.
+fn written(files: &[(String, PathBuf)]) -> impl Iterator<Item = SystemTime> {
+    files.iter().filter_map(|(_, file)| file.metadata().ok()?.modified().ok())
+}
+
+/// A file of the package, by its path in a bundle.
+fn add(web: &Path, name: &str, files: &mut Vec<(String, PathBuf)>) {
+    let in_root = name.strip_prefix("page/").filter(|rest| IN_ROOT.contains(rest));
+    let place = in_root.map_or_else(|| format!("web/{name}"), str::to_owned);
+    files.push((place, web.join(name)));
+}
+
+/// Every file below a folder of the package that a browser reads.
 fn collect(
     web: &Path,
     folder: &Path,
     files: &mut Vec<(String, PathBuf)>,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    if !web.join(folder).is_dir() {
+        return Ok(());
+    }
     for entry in std::fs::read_dir(web.join(folder))? {
         let entry = entry?;
         let path = folder.join(entry.file_name());
@@ -68,21 +99,7 @@ fn collect(
         if name.ends_with(".d.ts") || entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
-        // The package's own modules are taken as `cargo xtask web` made them short, unless they have changed since.
-        if name.starts_with("dist/src/") {
-            continue;
-        }
-        let short = web.join("dist").join(&path);
-        let file = if is_newer(&short, &web.join(&path)) { short } else { web.join(&path) };
-        let in_root = name.strip_prefix("page/").filter(|rest| IN_ROOT.contains(rest));
-        let place = in_root.map_or_else(|| format!("web/{name}"), str::to_owned);
-        files.push((place, file));
+        add(web, &name, files);
     }
     Ok(())
-}
-
-/// The first file is there, and was written after the second.
-fn is_newer(first: &Path, second: &Path) -> bool {
-    let written = |path: &Path| path.metadata().and_then(|facts| facts.modified()).ok();
-    matches!((written(first), written(second)), (Some(first), Some(second)) if first >= second)
 }

@@ -49,12 +49,6 @@ mod own {
     extern "C" {
         #[wasm_bindgen(js_namespace = ["String", "prototype", "normalize"], js_name = call)]
         pub(crate) fn nfc(text: &str) -> String;
-        #[wasm_bindgen(js_namespace = ["String", "prototype", "toLowerCase"], js_name = call)]
-        pub(crate) fn lower(text: &str) -> String;
-        #[wasm_bindgen(js_namespace = ["String", "prototype", "toUpperCase"], js_name = call)]
-        pub(crate) fn upper(text: &str) -> String;
-        #[wasm_bindgen(js_namespace = ["Number", "prototype", "toExponential"], js_name = call)]
-        fn to_exponential(value: f64) -> String;
         #[wasm_bindgen(js_namespace = ["Number", "prototype", "toPrecision"], js_name = call)]
         fn to_precision(value: f32, digits: u32) -> String;
         #[wasm_bindgen(js_name = Number)]
@@ -69,12 +63,6 @@ mod own {
         short.to_owned()
     }
 
-    /// The shortest digits that read back, with an exponent: `1.5e-5`.
-    pub(crate) fn scientific(value: f64) -> String {
-        let text = to_exponential(value).replace('+', "");
-        if value == 0.0 && value.is_sign_negative() { format!("-{text}") } else { text }
-    }
-
     /// Asking costs as much as normalizing.
     pub(crate) fn is_nfc(_: &str) -> bool {
         false
@@ -87,5 +75,5 @@ mod own {
 }
 
 pub(crate) use own::{is_nfc, nfc, parse_float, short};
-#[cfg(feature = "chat")]
+#[cfg(all(feature = "chat", not(target_arch = "wasm32")))]
 pub(crate) use own::{lower, scientific, upper};

@@ -5,8 +5,6 @@
 pub struct Clock {
     /// Seconds since some moment; never goes back.
     pub monotonic: fn() -> f64,
-    /// Seconds since 1970.
-    pub since_epoch: fn() -> f64,
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -33,14 +31,9 @@ pub(super) fn seconds() -> f64 {
     CLOCK.get().map_or(0.0, |clock| (clock.monotonic)())
 }
 
-/// Seconds since 1970; 0 where there is no clock.
+/// Seconds since 1970. In browsers the templates' interpreter has a clock of its own.
+#[cfg(not(target_arch = "wasm32"))]
 pub(super) fn since_epoch() -> u64 {
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use std::time::SystemTime;
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-    }
-    #[cfg(target_arch = "wasm32")]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
-    CLOCK.get().map_or(0, |clock| (clock.since_epoch)() as u64)
+    use std::time::SystemTime;
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

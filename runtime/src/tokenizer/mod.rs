@@ -21,7 +21,7 @@ pub use detokenize::Detokenizer;
 pub use error::TableError;
 pub use pattern::Pattern;
 pub use table::{MAX_TABLE_BYTES, TABLE_VERSION};
-#[cfg(feature = "chat")]
+#[cfg(all(feature = "chat", not(target_arch = "wasm32")))]
 pub(crate) use unicode::{is_letter, is_number};
 pub use write::{AddedDraft, TableDraft, TokenDraft};
 

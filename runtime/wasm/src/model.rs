@@ -33,9 +33,7 @@ extern "C" {
 
 /// What the runtime asks of its host, once.
 pub(crate) fn install() {
-    let clock =
-        Clock { monotonic: || performance_now() / 1000.0, since_epoch: || js_sys::Date::now() / 1000.0 };
-    clock.install();
+    Clock { monotonic: || performance_now() / 1000.0 }.install();
 }
 
 /// A model on a device.

@@ -2,41 +2,27 @@
 //!
 //! A template comes with the model and is untrusted. It sees the values it is given and nothing else; its work, its
 //! output and its recursion are bounded.
+//!
+//! There are two interpreters of the same language, held against the same cases: `native`, and for browsers one in JavaScript
+//! (`runtime/web/src/template`), which takes a third of the bytes there.
 
-mod arrange;
-mod ast;
-mod call;
-mod date;
-mod dumps;
-mod eval;
-mod expression;
-mod filters;
-mod lexer;
-mod methods;
-mod number;
-mod parser;
-mod repr;
-mod text;
-mod value;
+#[cfg(target_arch = "wasm32")]
+mod browser;
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
 
 use std::fmt;
 
-use self::ast::Program;
-use self::eval::Eval;
-use self::value::Value;
+#[cfg(target_arch = "wasm32")]
+use self::browser::Compiled;
+#[cfg(not(target_arch = "wasm32"))]
+use self::native::Compiled;
 use super::{Json, Message, message};
-
-/// Longest template, in bytes.
-const MAX_TEMPLATE_BYTES: usize = 1 << 20;
-/// Work that a rendering may do besides what its input's size allows: about an instruction, or 64 bytes, each.
-const BASE_FUEL: u64 = 1_000_000;
-/// More work for every byte of input.
-const FUEL_PER_BYTE: u64 = 4;
 
 /// A chat template, compiled.
 pub struct ChatTemplate {
     name: String,
-    program: Program,
+    compiled: Compiled,
 }
 
 impl fmt::Debug for ChatTemplate {
@@ -93,10 +79,12 @@ pub enum TemplateError {
     },
 }
 
-/// What is wrong with a template's text, and where.
+/// What is wrong with a template, and where.
 struct Trouble {
     line: usize,
     message: String,
+    /// The template said so itself.
+    raised: bool,
 }
 
 impl ChatTemplate {
@@ -105,18 +93,12 @@ impl ChatTemplate {
     /// # Errors
     /// [`TemplateError::Syntax`].
     pub fn new(name: &str, source: &str) -> Result<Self, TemplateError> {
-        let syntax =
-            |line: usize, message: String| TemplateError::Syntax { file: name.to_owned(), line, message };
-        if source.len() > MAX_TEMPLATE_BYTES {
-            return Err(syntax(
-                0,
-                format!("it has {} bytes, at most {MAX_TEMPLATE_BYTES} are read", source.len()),
-            ));
+        match Compiled::new(source) {
+            Ok(compiled) => Ok(Self { name: name.to_owned(), compiled }),
+            Err(Trouble { line, message, .. }) => {
+                Err(TemplateError::Syntax { file: name.to_owned(), line, message })
+            }
         }
-        // Jinja reads every end of line as one line feed.
-        let source = source.replace("\r\n", "\n").replace('\r', "\n");
-        let program = parser::parse(&source).map_err(|trouble| syntax(trouble.line, trouble.message))?;
-        Ok(Self { name: name.to_owned(), program })
     }
 
     /// Renders a conversation.
@@ -140,38 +122,15 @@ impl ChatTemplate {
     /// # Errors
     /// As [`ChatTemplate::render`].
     pub fn render_with(&self, variables: Json) -> Result<String, TemplateError> {
-        let fuel = size(&variables).saturating_mul(FUEL_PER_BYTE).saturating_add(BASE_FUEL);
-        let failed = |line, message| TemplateError::Failed { file: self.name.clone(), line, message };
-        let Json::Map(pairs) = variables else {
-            return Err(failed(0, "its variables are no object".to_owned()));
-        };
-        let mut globals = Vec::new();
-        for (name, value) in &pairs {
-            let value = Value::from_json(value).map_err(|message| failed(0, message))?;
-            globals.push((name.as_str(), value));
-        }
-        let mut eval = Eval::new(&self.program, &globals, fuel);
-        let outcome = eval.run();
-        let (line, raised) = (eval.line, eval.raised);
-        match outcome {
-            Ok(()) => Ok(eval.out),
-            Err(message) if raised => Err(TemplateError::Refused { file: self.name.clone(), line, message }),
-            Err(message) => Err(failed(line, message)),
-        }
-    }
-}
-
-/// About how many bytes a value takes.
-fn size(value: &Json) -> u64 {
-    let length = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
-    match value {
-        Json::Text(text) => length(text.len()).saturating_add(32),
-        Json::List(items) => items.iter().map(size).fold(32, u64::saturating_add),
-        Json::Map(pairs) => pairs
-            .iter()
-            .map(|(key, value)| size(value).saturating_add(length(key.len())))
-            .fold(32, u64::saturating_add),
-        _ => 32,
+        self.compiled.render(&variables).map_err(|trouble| {
+            let Trouble { line, message, raised } = trouble;
+            let file = self.name.clone();
+            if raised {
+                TemplateError::Refused { file, line, message }
+            } else {
+                TemplateError::Failed { file, line, message }
+            }
+        })
     }
 }
 

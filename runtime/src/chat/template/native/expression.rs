@@ -1,9 +1,9 @@
 //! From tokens to expressions.
 
-use super::Trouble;
 use super::ast::{Arguments, Binary, Compare, Expr, FilterCall, Id};
 use super::lexer::Token;
 use super::parser::MAX_DEPTH;
+use super::{Trouble, trouble};
 
 /// Words that are no names.
 const RESERVED: [&str; 8] = ["and", "or", "not", "in", "is", "if", "else", "recursive"];
@@ -18,7 +18,7 @@ pub(super) struct Tokens<'a> {
 
 impl Tokens<'_> {
     fn trouble<T>(&self, message: impl Into<String>) -> Result<T, Trouble> {
-        Err(Trouble { line: self.line, message: message.into() })
+        Err(trouble(self.line, message))
     }
 
     fn unexpected<T>(&self) -> Result<T, Trouble> {

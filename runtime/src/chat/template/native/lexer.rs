@@ -1,8 +1,8 @@
 //! From a template's text to pieces: text, and tags with their tokens. White space goes as `trim_blocks` and `lstrip_blocks`
 //! have it.
 
-use super::Trouble;
 use super::text::is_space;
+use super::{Trouble, trouble};
 use crate::host;
 
 /// A piece of a template.
@@ -59,10 +59,6 @@ pub(super) fn pieces(source: &str) -> Result<Vec<(usize, Piece)>, Trouble> {
         lexer.step()?;
     }
     Ok(lexer.out)
-}
-
-fn trouble(line: usize, message: impl Into<String>) -> Trouble {
-    Trouble { line, message: message.into() }
 }
 
 impl<'a> Lexer<'a> {

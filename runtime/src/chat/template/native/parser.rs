@@ -1,9 +1,9 @@
 //! From pieces to a program: Jinja's grammar, as far as templates without other templates go.
 
-use super::Trouble;
 use super::ast::{For, Id, Kind, Macro, Program, Stmt};
 use super::expression::Tokens;
 use super::lexer::{Piece, Token, pieces};
+use super::{Trouble, trouble};
 
 /// Deepest nesting of statements, and of expressions.
 pub(super) const MAX_DEPTH: usize = 100;
@@ -31,7 +31,7 @@ type End = Option<(String, Vec<Token>)>;
 
 impl Blocks<'_> {
     fn trouble<T>(&self, message: impl Into<String>) -> Result<T, Trouble> {
-        Err(Trouble { line: self.line, message: message.into() })
+        Err(trouble(self.line, message))
     }
 
     /// Statements up to one of the tags in `ends`, or to the end of the template when there are none.
