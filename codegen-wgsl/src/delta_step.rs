@@ -12,6 +12,45 @@ const WORKGROUP: u32 = 256;
 /// Columns of the state in one workgroup: few, so that there are workgroups enough for a large device.
 const COLUMNS: u32 = 16;
 
+/// The module for one thread, which has no groups of invocations to add up.
+#[derive(Template)]
+#[template(path = "delta_step_cpu.wgsl", escape = "none")]
+struct OnProcessor<'a> {
+    declarations: &'a str,
+    gates: &'a str,
+    norm: &'a str,
+    query: &'a Access<'a>,
+    key: &'a Access<'a>,
+    value: &'a Access<'a>,
+    past: Option<&'a Access<'a>>,
+    present: Option<&'a Access<'a>>,
+    output: &'a Access<'a>,
+    group: u32,
+    key_width: u32,
+    value_width: u32,
+    scale: &'a str,
+}
+
+impl<'a> OnProcessor<'a> {
+    fn new(source: &'a Source<'a>) -> Self {
+        Self {
+            declarations: &source.declarations,
+            gates: &source.gates,
+            norm: &source.norm,
+            query: &source.query,
+            key: &source.key,
+            value: &source.value,
+            past: source.past.as_ref(),
+            present: source.present.as_ref(),
+            output: &source.output,
+            group: source.group,
+            key_width: source.key_width,
+            value_width: source.value_width,
+            scale: &source.scale,
+        }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "delta_step.wgsl", escape = "none")]
 struct Source<'a> {
@@ -73,5 +112,7 @@ pub fn kernel(symbols: &Symbols, params: &DeltaParams) -> Result<Kernel, Codegen
     let slices = sizes.value_width.div_ceil(COLUMNS);
     let workgroups =
         [Dim::constant(i64::from(sizes.heads)), Dim::constant(i64::from(slices)), Dim::constant(1)];
-    bindings.finish(FAMILY, symbols, render(FAMILY, &source)?, [WORKGROUP, 1, 1], workgroups)
+    let on_processor = render(FAMILY, &OnProcessor::new(&source))?;
+    let kernel = bindings.finish(FAMILY, symbols, render(FAMILY, &source)?, [WORKGROUP, 1, 1], workgroups)?;
+    kernel.with_cpu(on_processor)
 }

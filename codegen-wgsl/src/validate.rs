@@ -1,11 +1,14 @@
 //! Validation of generated WGSL by naga, and of the workgroup memory that it declares.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 
 use crate::kernel::{CodegenError, limits};
 
 /// What a module may use beyond the baseline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Features {
     /// Nothing.
     None,
@@ -18,8 +21,40 @@ pub(crate) enum Features {
 /// Bytes of workgroup memory on a processor.
 const PROCESSOR_BYTES: u32 = 1 << 20;
 
-/// Parses and validates a module, and checks its entry point `main` against the geometry and WebGPU's limits.
+/// What has been found valid: text, geometry and features.
+type Known = HashSet<(String, [u32; 3], Features)>;
+
+/// The layers of a model are alike, and so are their kernels. Validating a module takes a millisecond, and a model has
+/// hundreds.
+static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+
+/// Modules that are remembered: a few megabytes of text.
+const MOST_KNOWN: usize = 512;
+
+/// Parses and validates a module, and checks its entry point `main` against the geometry and WebGPU's limits. What is valid is
+/// remembered.
 pub(crate) fn validate(
+    family: &'static str,
+    source: &str,
+    workgroup_size: [u32; 3],
+    features: Features,
+) -> Result<(), CodegenError> {
+    let key = (source.to_owned(), workgroup_size, features);
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if known().as_ref().is_some_and(|known| known.contains(&key)) {
+        return Ok(());
+    }
+    validate_anew(family, source, workgroup_size, features)?;
+    let mut known = known();
+    let known = known.get_or_insert_default();
+    if known.len() >= MOST_KNOWN {
+        known.clear();
+    }
+    known.insert(key);
+    Ok(())
+}
+
+fn validate_anew(
     family: &'static str,
     source: &str,
     workgroup_size: [u32; 3],
@@ -64,4 +99,26 @@ pub(crate) fn validate(
         return Err(invalid(format!("{bytes} bytes of workgroup memory")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_the_text_with_its_geometry_and_features() {
+        let module = |size: u32| {
+            format!(
+                "var<workgroup> memory: array<u32, {size}>;\n\
+                 @compute @workgroup_size(8) fn main() {{ memory[0] = 1u; }}"
+            )
+        };
+        for _ in 0..2 {
+            assert_eq!(validate("test", &module(4096), [8, 1, 1], Features::None), Ok(()));
+            assert!(validate("test", &module(4096), [4, 1, 1], Features::None).is_err());
+            assert!(validate("test", &module(4097), [8, 1, 1], Features::None).is_err());
+            assert_eq!(validate("test", &module(4097), [8, 1, 1], Features::Processor), Ok(()));
+            assert!(validate("test", "fn main() {", [8, 1, 1], Features::None).is_err());
+        }
+    }
 }
