@@ -19,6 +19,11 @@ mod own {
         value.to_string()
     }
 
+    /// What the system says.
+    pub(crate) fn words(error: &std::io::Error) -> String {
+        error.to_string()
+    }
+
     /// `str::to_lowercase`
     pub(crate) fn lower(text: &str) -> String {
         text.to_lowercase()
@@ -63,6 +68,11 @@ mod own {
         short.to_owned()
     }
 
+    /// There are no files that could fail: what is read lies in memory.
+    pub(crate) fn words(_: &std::io::Error) -> String {
+        "it cannot be read".to_owned()
+    }
+
     /// Asking costs as much as normalizing.
     pub(crate) fn is_nfc(_: &str) -> bool {
         false
@@ -74,6 +84,6 @@ mod own {
     }
 }
 
-pub(crate) use own::{is_nfc, nfc, parse_float, short};
+pub(crate) use own::{is_nfc, nfc, parse_float, short, words};
 #[cfg(all(feature = "chat", not(target_arch = "wasm32")))]
 pub(crate) use own::{lower, scientific, upper};

@@ -13,6 +13,7 @@ pub mod gpu;
 mod host;
 pub mod image;
 pub mod json;
+pub mod names;
 pub mod order;
 pub mod printable;
 pub mod sampling;

@@ -6,6 +6,7 @@ use std::io::Read;
 
 use super::BundleError;
 use crate::format::FileFacts;
+use crate::host;
 
 /// The SHA-256 of `bytes` as 64 lower-case hexadecimal digits.
 #[must_use]
@@ -23,7 +24,7 @@ pub(super) fn of_reader(file: &str, mut reader: impl Read) -> Result<String, Bun
             Ok(count) => hasher.update(block.get(..count).unwrap_or_default()),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => {
-                return Err(BundleError::Io { file: file.to_owned(), message: error.to_string() });
+                return Err(BundleError::Io { file: file.to_owned(), message: host::words(&error) });
             }
         }
     }

@@ -25,6 +25,7 @@ use std::io::Read;
 use crate::format::{
     BufferId, FileFacts, FormatError, MANIFEST_FILE, Manifest, SCHEDULE_FILE, Schedule, validate,
 };
+use crate::host;
 use crate::tokenizer::{MAX_TABLE_BYTES, TOKENIZER_FILE, Tokenizer};
 use source::{open_exact, read_bounded};
 
@@ -206,7 +207,9 @@ impl Bundle {
                 Ok(count) => stream.push(piece.get(..count).unwrap_or_default(), take)?,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    return Err(BundleError::Io { file: path.to_owned(), message: error.to_string() }.into());
+                    return Err(
+                        BundleError::Io { file: path.to_owned(), message: host::words(&error) }.into()
+                    );
                 }
             }
         }

@@ -1,12 +1,13 @@
 //! Where the files of a bundle come from.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::BundleError;
 use crate::format::check_plain_path;
+use crate::host;
+use crate::names::ByName;
 
 /// A bundle's files by path. Implementations never reach outside of the bundle.
 pub trait BundleSource {
@@ -73,7 +74,7 @@ impl BundleSource for Folder {
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// Contents by path.
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub files: ByName<Vec<u8>>,
 }
 
 impl BundleSource for Memory {
@@ -117,7 +118,7 @@ pub(super) fn read_bounded(
         return Err(BundleError::TooLarge { file: file(), bytes, max });
     }
     let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
-    let io = |e: io::Error| BundleError::Io { file: file(), message: e.to_string() };
+    let io = |e: io::Error| BundleError::Io { file: file(), message: host::words(&e) };
     reader.take(bytes).read_to_end(&mut content).map_err(io)?;
     let found = u64::try_from(content.len()).unwrap_or(u64::MAX);
     if found != bytes {

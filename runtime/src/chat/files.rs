@@ -63,7 +63,7 @@ impl ChatFiles {
     }
 }
 
-fn bad(file: &str, error: &dyn std::error::Error) -> ChatError {
+fn bad(file: &str, error: &dyn std::fmt::Display) -> ChatError {
     ChatError::File { file: file.to_owned(), message: error.to_string() }
 }
 

@@ -20,11 +20,11 @@ pub use load::{LoadOptions, Loading};
 pub(crate) use native::NativePipeline;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use load::create;
 
 use crate::format::{Entry, Expr, Manifest, MemoryFacts, Schedule, TensorSlot};
+use crate::names::ByName;
 
 /// A bundle on a GPU, ready to be replayed.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ fn find_slot<'a>(
     entry: &str,
     what: &'static str,
     name: &str,
-    slots: &'a BTreeMap<String, TensorSlot>,
+    slots: &'a ByName<TensorSlot>,
 ) -> Result<&'a TensorSlot, EngineError> {
     slots.get(name).ok_or_else(|| EngineError::NoSuchTensor {
         entry: entry.to_owned(),

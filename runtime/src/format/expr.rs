@@ -8,8 +8,9 @@
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::BTreeMap;
 use std::fmt;
+
+use crate::names::ByName;
 
 /// Deepest nesting of a valid expression.
 const MAX_DEPTH: usize = 32;
@@ -60,7 +61,7 @@ pub enum ExprError {
 }
 
 /// Inclusive bounds of symbols, by name.
-pub type Bounds = BTreeMap<String, (i64, i64)>;
+pub type Bounds = ByName<(i64, i64)>;
 
 impl Expr {
     /// The value, with the values of symbols from `symbol`.

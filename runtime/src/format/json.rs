@@ -88,7 +88,7 @@ fn lines<T: Serialize>(
 }
 
 fn named_lines<T: Serialize>(
-    items: &std::collections::BTreeMap<String, T>,
+    items: &crate::names::ByName<T>,
     indent: usize,
 ) -> Result<String, serde_json::Error> {
     let item = |(name, value): (&String, &T)| {

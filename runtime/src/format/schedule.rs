@@ -1,9 +1,9 @@
 //! `schedule.json`: buffers, pipelines, and the commands of every entry point, as plain data.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 use super::Expr;
+use crate::names::ByName;
 
 /// The contents of `schedule.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub struct Schedule {
     /// Compute pipelines; a [`PipelineId`] is an index here.
     pub pipelines: Vec<Pipeline>,
     /// Entry points by name.
-    pub entries: BTreeMap<String, Entry>,
+    pub entries: ByName<Entry>,
 }
 
 /// A number that changes from step to step.
@@ -154,9 +154,9 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<Constraint>,
     /// What the host writes before a replay, by name.
-    pub inputs: BTreeMap<String, TensorSlot>,
+    pub inputs: ByName<TensorSlot>,
     /// What the host can read after a replay, by name.
-    pub outputs: BTreeMap<String, TensorSlot>,
+    pub outputs: ByName<TensorSlot>,
     /// The commands in order.
     pub commands: Vec<Command>,
 }

@@ -1,8 +1,7 @@
 //! From values to types.
 
-use std::collections::BTreeMap;
-
 use super::{Json, JsonError};
+use crate::names::ByName;
 
 /// A type that JSON is read into.
 pub trait FromJson: Sized {
@@ -156,7 +155,7 @@ impl<T: FromJson, const N: usize> FromJson for [T; N] {
     }
 }
 
-impl<T: FromJson> FromJson for BTreeMap<String, T> {
+impl<T: FromJson> FromJson for ByName<T> {
     fn from_json(json: &Json) -> Result<Self, JsonError> {
         let mut map = Self::new();
         for (name, value) in json.pairs().ok_or_else(|| must_be("an object"))? {

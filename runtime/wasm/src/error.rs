@@ -1,7 +1,5 @@
 //! Errors as JavaScript sees them: an `Error` with a `code`.
 
-use std::error::Error as StdError;
-
 use qwenc_golden::GoldenError;
 use qwenc_runtime::bundle::BundleError;
 use qwenc_runtime::chat::ChatError;
@@ -91,7 +89,10 @@ impl From<EngineError> for Failure {
             EngineError::NoWeights => Code::InvalidBundle,
             EngineError::Limit { .. } => Code::MissingLimit,
             EngineError::Memory { .. } => Code::OutOfMemory,
-            other => device_code(&other),
+            EngineError::Gpu { source, .. } => {
+                source.downcast_ref::<DeviceError>().map_or(Code::Internal, device_code)
+            }
+            _ => Code::Internal,
         };
         Self::new(code, message)
     }
@@ -153,17 +154,12 @@ impl From<DeviceError> for Failure {
     }
 }
 
-/// The code of what a device said, however deep below it is.
-fn device_code(error: &(dyn StdError + 'static)) -> Code {
-    let mut cause = Some(error);
-    while let Some(current) = cause {
-        match current.downcast_ref::<DeviceError>() {
-            Some(DeviceError::Lost(_)) => return Code::DeviceLost,
-            Some(DeviceError::OutOfMemory(_)) => return Code::OutOfMemory,
-            Some(DeviceError::Shader(_)) => return Code::InvalidBundle,
-            Some(DeviceError::Refused(_)) => return Code::Internal,
-            None => cause = current.source(),
-        }
+/// The code of what a device said.
+fn device_code(error: &DeviceError) -> Code {
+    match error {
+        DeviceError::Lost(_) => Code::DeviceLost,
+        DeviceError::OutOfMemory(_) => Code::OutOfMemory,
+        DeviceError::Shader(_) => Code::InvalidBundle,
+        DeviceError::Refused(_) => Code::Internal,
     }
-    Code::Internal
 }

@@ -1,8 +1,8 @@
 //! Checks of the manifest, and of its agreement with the schedule.
 
 use super::super::{
-    BufferKind, DecoderFacts, FormatError, MANIFEST_FILE, Manifest, Place, Problem, SCHEDULE_FILE, Schedule,
-    VisionFacts, check_plain_path,
+    BufferKind, DecoderFacts, FormatError, MANIFEST_FILE, Manifest, MemoryFacts, Place, Problem,
+    SCHEDULE_FILE, Schedule, VisionFacts, check_plain_path,
 };
 use super::buffers::{check_range, find, memory};
 use super::{MAX_BUFFERS, MAX_RANK, check_count, check_name, check_version};
@@ -118,13 +118,18 @@ pub(super) fn check_agreement(manifest: &Manifest, schedule: &Schedule) -> Resul
     let disagree = |what, manifest: String, schedule: String| {
         Err(place.error(Problem::Disagree { what, manifest, schedule }))
     };
-    let entries: Vec<&String> = schedule.entries.keys().collect();
-    if manifest.entries.iter().collect::<Vec<_>>() != entries {
-        return disagree("entry points", manifest.entries.join(", "), format!("{entries:?}"));
+    let entries: Vec<String> = schedule.entries.keys().cloned().collect();
+    if manifest.entries != entries {
+        return disagree("entry points", manifest.entries.join(", "), entries.join(", "));
     }
     let memory = memory(schedule);
     if memory != Some(manifest.memory) {
-        return disagree("memory", format!("{:?}", manifest.memory), format!("{memory:?}"));
+        let words = |memory: MemoryFacts| {
+            let MemoryFacts { weight_bytes, arena_bytes, state_bytes, io_bytes, peak_bytes } = memory;
+            format!("{weight_bytes} + {arena_bytes} + {state_bytes} + {io_bytes} bytes, at most {peak_bytes}")
+        };
+        let found = memory.map_or("more than there can be".to_owned(), words);
+        return disagree("memory", words(manifest.memory), found);
     }
     for state in &manifest.states {
         check_name(&place, "state name", &state.name)?;
