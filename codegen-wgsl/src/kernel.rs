@@ -54,9 +54,8 @@ pub struct Kernel {
     pub family: &'static str,
     /// The complete WGSL module; the entry point is `main`.
     pub source: String,
-    /// Another module for devices that have subgroups, with the same bindings and geometry: invocations of a subgroup sum
-    /// without workgroup memory. It takes any size of subgroups from 4 on, and that a subgroup has neighbouring invocations.
-    pub subgroups: Option<String>,
+    /// Modules that can stand in the source's place, the one to prefer first.
+    pub variants: Vec<KernelVariant>,
     /// Another module for a processor, translated to WebAssembly ([`crate::cpu`]) in place of the first one: the same bindings
     /// and workgroups, of one invocation each. It must not be given to a GPU, whose limits on workgroup memory it may pass.
     pub cpu: Option<String>,
@@ -70,14 +69,29 @@ pub struct Kernel {
     pub workgroups: [Dim; 3],
 }
 
+/// Another module for a kernel: the same bindings and counts of workgroups, the same results but for the order of sums.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelVariant {
+    /// What it is called, for example `narrow`.
+    pub name: &'static str,
+    /// The complete WGSL module; the entry point is `main`.
+    pub source: String,
+    /// Whether it uses subgroups: any size from 4 on, and a subgroup has neighbouring invocations.
+    pub subgroups: bool,
+    /// Invocations per workgroup.
+    pub workgroup_size: [u32; 3],
+}
+
 impl Kernel {
-    /// With another module for devices that have subgroups.
+    /// With another module beside those that there are.
     ///
     /// # Errors
     /// When it is not valid WGSL.
-    pub(crate) fn with_subgroups(self, source: String) -> Result<Self, CodegenError> {
-        crate::validate::validate(self.family, &source, self.workgroup_size, Features::Subgroups)?;
-        Ok(Self { subgroups: Some(source), ..self })
+    pub(crate) fn with_variant(mut self, variant: KernelVariant) -> Result<Self, CodegenError> {
+        let features = if variant.subgroups { Features::Subgroups } else { Features::None };
+        crate::validate::validate(self.family, &variant.source, variant.workgroup_size, features)?;
+        self.variants.push(variant);
+        Ok(self)
     }
 
     /// With another module for processors.
@@ -296,7 +310,7 @@ impl Bindings {
         Ok(Kernel {
             family,
             source,
-            subgroups: None,
+            variants: Vec::new(),
             cpu: None,
             reads: self.reads.into_iter().map(|(key, _)| key).collect(),
             writes: self.writes.into_iter().map(|(key, _)| key).collect(),

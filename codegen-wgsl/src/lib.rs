@@ -20,6 +20,7 @@ pub mod dequantize;
 pub mod elementwise;
 pub mod fill;
 pub mod gather;
+mod gemv_geometry;
 pub mod indexing;
 pub mod kernel;
 mod lanes;
@@ -42,5 +43,5 @@ mod weight_read;
 pub mod wgsl_expr;
 pub mod wgsl_math;
 
-pub use kernel::{CodegenError, Kernel, Symbols};
+pub use kernel::{CodegenError, Kernel, KernelVariant, Symbols};
 pub use view::{BufferKey, Elem, View};

@@ -23,6 +23,8 @@ pub(crate) struct Gemv<'a> {
     pub(crate) step: u32,
     pub(crate) norm: bool,
     pub(crate) part: Option<&'a Part>,
+    /// The body of the gate's function of `q`, and its four elements `g` behind the activation.
+    pub(crate) gate: Option<&'a (String, String)>,
     pub(crate) eps: &'a str,
     /// Whether x goes through workgroup memory, normalised and without checks of indices.
     pub(crate) stage: bool,

@@ -9,8 +9,9 @@ use askama::Template;
 use qwenc_ir::Dim;
 
 use crate::checks::{Checks, render};
+use crate::gemv_geometry::{Geometry, Norm};
 use crate::indexing::halves;
-use crate::kernel::{CodegenError, Kernel, Symbols, grid_1d, limits};
+use crate::kernel::{CodegenError, Kernel, KernelVariant, Symbols, grid_1d, limits};
 use crate::linear::{BoundLayer, Layer, LinearParams};
 use crate::linear_cpu;
 use crate::view::Elem;
@@ -19,79 +20,6 @@ use crate::weight_read::Grain;
 use crate::wgsl_math::MathLibrary;
 
 const FAMILY: &str = "linear_gemv";
-
-/// Units that a lane loads ahead: they wait in registers.
-const MOST_AHEAD: u32 = 16;
-
-/// How a workgroup divides its work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Geometry {
-    /// Lanes that share one dot product, a power of two.
-    lanes: u32,
-    /// Groups of lanes in a workgroup.
-    groups: u32,
-    /// Outputs of a group; at most `lanes`.
-    rows: u32,
-    /// Units of the weight that a lane reads of each row in one turn of the loop.
-    unroll: u32,
-    /// Whether x goes through workgroup memory. A lane reads whole units, so that the lanes' vectors of x lie as far apart
-    /// as units are long, in as many cache lines. In workgroup memory vectors that are read together lie side by side,
-    /// and the norm is applied once for all groups.
-    stage: bool,
-}
-
-impl Geometry {
-    /// For rows of `units` units of the weight.
-    fn choose(format: WeightFormat, units: u32, layer: &Layer, norm: Norm) -> Self {
-        let (n, per_output) = (layer.n, layer.per_output);
-        // Few outputs want many lanes each, to keep the whole device busy; many outputs want rows that share x.
-        let lanes = if n < 2048 { 64 } else { 32 };
-        let lanes = lanes.min(units.next_power_of_two()).max(4);
-        if norm == Norm::Parts {
-            // x is put in place in any case: what its parts are multiplied by differs.
-            let unroll = (units / lanes).clamp(1, 4);
-            return Self { lanes, groups: 256 / lanes, rows: 1, unroll, stage: true };
-        }
-        if format == WeightFormat::F32 {
-            let rows = if n >= 16384 && per_output == 1 { 2 } else { 1 };
-            return Self { lanes, groups: 128 / lanes, rows, unroll: 4, stage: false };
-        }
-        // The smaller the weight, the larger the part of x in what is read: more rows share it. Rows have few units, so
-        // that the loop is unrolled only as far as they go.
-        let rows = match (n, per_output) {
-            (16384.., 1) => 4,
-            (4096.., 1) | (16384.., _) => 2,
-            _ => 1,
-        };
-        let unroll = (units / lanes).clamp(1, 4);
-        // The more outputs a workgroup makes, the less it matters that it reads all of x first.
-        let size = 256;
-        let sums = (rows * per_output + u32::from(norm == Norm::Whole)) * size * 4;
-        let staged = units.saturating_mul(format.unit_vectors() * 16).saturating_add(sums);
-        let stage = matches!(format, WeightFormat::Quantized(_)) && staged <= limits::WORKGROUP_BYTES;
-        Self { lanes, groups: if stage { size } else { 128 } / lanes, rows, unroll, stage }
-    }
-
-    /// Turns of all lanes for rows of `units` units, when the weights of all of them can be loaded ahead.
-    fn ahead(self, units: u32, accs: u32) -> u32 {
-        let turns = units.div_ceil(self.lanes);
-        if self.stage && turns.saturating_mul(accs) <= MOST_AHEAD { turns } else { 0 }
-    }
-
-    const fn size(self) -> u32 {
-        self.lanes * self.groups
-    }
-}
-
-/// What stands in front.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Norm {
-    None,
-    /// Over all of x, without a gate: one factor of every dot product.
-    Whole,
-    /// Over parts of x, or with a gate.
-    Parts,
-}
 
 /// A norm over parts of x.
 pub(crate) struct Part {
@@ -103,8 +31,6 @@ pub(crate) struct Part {
     pub(crate) part_vectors: u32,
     /// Elements of a part.
     pub(crate) width: u32,
-    /// The body of the gate's function of `q`, and its four elements `g` behind the activation.
-    pub(crate) gate: Option<(String, String)>,
 }
 
 /// The width of the parts that a norm goes over, unless it goes over all of x without a gate.
@@ -165,7 +91,7 @@ impl Ahead {
 
 #[derive(Template)]
 #[template(path = "linear_gemv.wgsl", escape = "none")]
-struct Source {
+struct Source<'a> {
     k: u32,
     n: u32,
     weight: String,
@@ -176,7 +102,6 @@ struct Source {
     norm: bool,
     /// A norm over parts of x.
     part: Option<Part>,
-    eps: String,
     g: Geometry,
     /// The module for devices with subgroups.
     subgroups: bool,
@@ -193,18 +118,9 @@ struct Source {
     unit_vectors: u32,
     /// Unrolled turns of the loop.
     full: u32,
-    declarations: String,
-    functions: String,
-    x_body: String,
-    norm_body: Option<String>,
-    store: String,
-    /// Further inputs of the epilogue at `column`.
-    extras: Vec<String>,
-    /// The convolution's function, and its channels.
-    convolve: Option<String>,
+    /// Channels of the convolution.
     channels: u32,
     first: String,
-    weight_functions: String,
     /// For each dot product, statements that say where its row of the weight starts.
     starts: Vec<String>,
     /// Turns whose weights are loaded before x is put in workgroup memory: all, or none.
@@ -213,8 +129,7 @@ struct Source {
     turns: Vec<String>,
     /// Statements of a turn that is not unrolled.
     last_turn: String,
-    plain: String,
-    scaled: String,
+    text: &'a Text,
 }
 
 /// The layer for one row: all leading axes of `params.x` are 1 (its offset may depend on symbols).
@@ -241,8 +156,6 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
         (Some(_), None) => Norm::Whole,
         (Some(_), Some(_)) => Norm::Parts,
     };
-    let g = Geometry::choose(format, units, &layer, norm);
-    let accs = g.rows * layer.per_output;
     let mut result = |scale: &str| match params.glu {
         None => format!("y0{scale}"),
         Some(activation) => {
@@ -251,17 +164,103 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
         }
     };
     let (plain, scaled) = (result(""), result(" * scale"));
+    let gate = bound.gate.as_ref().zip(params.norm.as_ref().and_then(|norm| norm.gate.as_ref())).map(
+        |(vector, (_, activation))| {
+            let lane = |lane: char| library.activation(*activation, &format!("g.{lane}"));
+            (vector.body(symbols, &["0u"], layer.k, vectors), ['x', 'y', 'z', 'w'].map(lane).join(", "))
+        },
+    );
+    let text = Text {
+        eps: params.norm.as_ref().map_or(Ok(String::new()), |norm| checks.literal("epsilon", norm.eps))?,
+        declarations: bound.bindings.declarations(),
+        functions: library.text(),
+        weight_functions: bound.weight.functions(symbols) + &bound.weight.unit_function(),
+        x_body: bound.x.body(symbols, &[], layer.k, vectors),
+        norm_body: bound.norm.as_ref().map(|norm| {
+            norm.body(symbols, &[], part.unwrap_or(layer.k), part.map_or(vectors, |width| width / 4))
+        }),
+        convolve,
+        store,
+        extras,
+        gate,
+        plain,
+        scaled,
+    };
+
+    let g = Geometry::choose(format, units, &layer, norm);
     let (workgroups, workgroup) = grid_1d(symbols, &Dim::from(layer.n.div_ceil(g.groups * g.rows)), "wid");
+    let source_of = |g: Geometry, subgroups: bool| {
+        let glu = params.glu.is_some();
+        let shape = Shape { units, norm, part, glu, subgroups };
+        source(&bound, symbols, &layer, g, shape, &workgroup, &text)
+    };
+    let baseline = source_of(g, false);
+    let on_processor = on_processor(symbols, &layer, &bound, &baseline)?;
+    let baseline = render(FAMILY, &baseline)?;
+    let variant = |name, g: Geometry, subgroups| {
+        let source = render(FAMILY, &source_of(g, subgroups))?;
+        Ok::<_, CodegenError>(KernelVariant { name, source, subgroups, workgroup_size: [g.size(), 1, 1] })
+    };
+    let mut variants = vec![variant("subgroups", g, true)?];
+    if let Some(narrow) = g.narrow() {
+        variants.push(variant("narrow", narrow, false)?);
+        variants.push(variant("narrow_subgroups", narrow, true)?);
+    }
+    let kernel = bound.bindings.finish(FAMILY, symbols, baseline, [g.size(), 1, 1], workgroups)?;
+    variants.into_iter().try_fold(kernel, Kernel::with_variant)?.with_cpu(on_processor)
+}
+
+/// What of a module does not depend on its geometry.
+struct Text {
+    /// The norm's.
+    eps: String,
+    declarations: String,
+    functions: String,
+    weight_functions: String,
+    x_body: String,
+    norm_body: Option<String>,
+    /// The convolution's function.
+    convolve: Option<String>,
+    store: String,
+    /// Further inputs of the epilogue at `column`.
+    extras: Vec<String>,
+    /// The body of the gate's function of `q`, and its four elements `g` behind the activation.
+    gate: Option<(String, String)>,
+    plain: String,
+    scaled: String,
+}
+
+/// What a module is made for.
+struct Shape {
+    units: u32,
+    norm: Norm,
+    /// The width of the norm's parts.
+    part: Option<u32>,
+    glu: bool,
+    subgroups: bool,
+}
+
+fn source<'a>(
+    bound: &BoundLayer,
+    symbols: &Symbols,
+    layer: &Layer,
+    g: Geometry,
+    shape: Shape,
+    workgroup: &str,
+    text: &'a Text,
+) -> Source<'a> {
+    let Shape { units, norm, part, glu, subgroups } = shape;
+    let format = bound.weight.format;
+    let accs = g.rows * layer.per_output;
     let index = if format == WeightFormat::F32 { "q" } else { "u" };
     let staged = g.stage.then_some(units);
     let ahead = g.ahead(units, accs);
     let turn = |suffix: &str| {
         let unit = format!("{index}{suffix}");
-        let turn = turn(&bound, accs, staged, &unit, suffix);
-        if ahead > 0 { turn } else { loads(&bound, accs, &unit, suffix) + "\n" + &turn }
+        let turn = turn(bound, accs, staged, &unit, suffix);
+        if ahead > 0 { turn } else { loads(bound, accs, &unit, suffix) + "\n" + &turn }
     };
-    let ahead = (0..ahead).map(|turn| Ahead::new(&bound, accs, g, units, index, turn)).collect();
-    let mut source = Source {
+    Source {
         k: layer.k,
         n: layer.n,
         weight: bound.weight.describe(),
@@ -271,26 +270,16 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
             format!("by {} elements", format.unit())
         },
         per_output: layer.per_output,
-        glu: params.glu.is_some(),
+        glu,
         norm: norm == Norm::Whole,
         part: part.map(|width| Part {
             vectors: layer.k4,
             turns: layer.k4.div_ceil(g.size()),
             part_vectors: width / 4,
             width,
-            gate: bound.gate.as_ref().zip(params.norm.as_ref().and_then(|norm| norm.gate.as_ref())).map(
-                |(vector, (_, activation))| {
-                    let lane = |lane: char| library.activation(*activation, &format!("g.{lane}"));
-                    (
-                        vector.body(symbols, &["0u"], layer.k, vectors),
-                        ['x', 'y', 'z', 'w'].map(lane).join(", "),
-                    )
-                },
-            ),
         }),
-        eps: params.norm.as_ref().map_or(Ok(String::new()), |norm| checks.literal("epsilon", norm.eps))?,
         g,
-        subgroups: false,
+        subgroups,
         halves: halves(g.lanes),
         accs,
         slots: accs + u32::from(norm == Norm::Whole),
@@ -298,20 +287,10 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
         units,
         unit_vectors: format.unit_vectors(),
         full: units / (g.lanes * g.unroll),
-        declarations: bound.bindings.declarations(),
-        functions: library.text(),
-        weight_functions: bound.weight.functions(symbols) + &bound.weight.unit_function(),
-        x_body: bound.x.body(symbols, &[], layer.k, vectors),
-        norm_body: bound.norm.as_ref().map(|norm| {
-            norm.body(symbols, &[], part.unwrap_or(layer.k), part.map_or(vectors, |width| width / 4))
-        }),
-        extras,
         channels: bound.conv.as_ref().map_or(0, |conv| conv.channels),
-        convolve,
-        store,
-        first: first_output(&workgroup, g),
-        starts: (0..accs).map(|acc| starts(&bound, symbols, &layer, acc)).collect(),
-        ahead,
+        first: first_output(workgroup, g),
+        starts: (0..accs).map(|acc| starts(bound, symbols, layer, acc)).collect(),
+        ahead: (0..ahead).map(|turn| Ahead::new(bound, accs, g, units, index, turn)).collect(),
         turns: (0..g.unroll)
             .map(|part| {
                 let at = format!("i * {}u + lane", g.unroll * g.lanes);
@@ -320,15 +299,8 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
             })
             .collect(),
         last_turn: turn(""),
-        plain,
-        scaled,
-    };
-    let baseline = render(FAMILY, &source)?;
-    source.subgroups = true;
-    let subgroups = render(FAMILY, &source)?;
-    let on_processor = on_processor(symbols, &layer, &bound, &source)?;
-    let kernel = bound.bindings.finish(FAMILY, symbols, baseline, [g.size(), 1, 1], workgroups)?;
-    kernel.with_subgroups(subgroups)?.with_cpu(on_processor)
+        text,
+    }
 }
 
 /// The module for a processor: two dot products at a time, which share x.
@@ -336,8 +308,9 @@ fn on_processor(
     symbols: &Symbols,
     layer: &Layer,
     bound: &BoundLayer,
-    source: &Source,
+    source: &Source<'_>,
 ) -> Result<String, CodegenError> {
+    let text = source.text;
     let staged = source.g.stage.then_some(source.units);
     let module = linear_cpu::Gemv {
         k: layer.k,
@@ -349,23 +322,24 @@ fn on_processor(
         step: 2 / layer.per_output,
         norm: source.norm,
         part: source.part.as_ref(),
-        eps: &source.eps,
+        gate: text.gate.as_ref(),
+        eps: &text.eps,
         stage: source.g.stage,
         index: source.index,
         units: source.units,
         unit_vectors: source.unit_vectors,
-        declarations: &source.declarations,
-        functions: &source.functions,
-        x_body: &source.x_body,
-        norm_body: source.norm_body.as_deref(),
-        store: &source.store,
-        extras: &source.extras,
-        convolve: source.convolve.as_deref(),
+        declarations: &text.declarations,
+        functions: &text.functions,
+        x_body: &text.x_body,
+        norm_body: text.norm_body.as_deref(),
+        store: &text.store,
+        extras: &text.extras,
+        convolve: text.convolve.as_deref(),
         channels: source.channels,
-        weight_functions: &source.weight_functions,
+        weight_functions: &text.weight_functions,
         starts: (0..2).map(|acc| starts(bound, symbols, layer, acc)).collect(),
         turn: loads(bound, 2, source.index, "") + "\n" + &turn(bound, 2, staged, source.index, ""),
-        value: if source.norm { &source.scaled } else { &source.plain },
+        value: if source.norm { &text.scaled } else { &text.plain },
     };
     render(FAMILY, &module)
 }

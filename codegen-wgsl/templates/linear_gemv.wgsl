@@ -5,16 +5,16 @@
 // gathered in the same sweep.
 {%- endif %}
 {%- if let Some(part) = part %}
-// x is RMS-normalised on the way, in parts of {{ part.width }}{% if part.gate.is_some() %}, and gated{% endif %}.
+// x is RMS-normalised on the way, in parts of {{ part.width }}{% if text.gate.is_some() %}, and gated{% endif %}.
 {%- endif %}
 {%- if channels > 0 %}
 // The first {{ channels }} outputs go through a causal convolution.
 {%- endif %}
 // A group of {{ g.lanes }} lanes makes {{ g.rows }} output(s); {{ g.groups }} group(s) a workgroup.
 
-{{ declarations }}
-{{ functions -}}
-{{ weight_functions -}}
+{{ text.declarations }}
+{{ text.functions -}}
+{{ text.weight_functions -}}
 {% if subgroups %}
 // A value for each subgroup of a group, of which there are at most as many as for subgroups of 4.
 var<workgroup> partial: array<f32, {{ slots * g.size() / 4 }}>;
@@ -50,16 +50,16 @@ var<workgroup> part_squares: array<f32, {{ part.vectors }}>;
 
 // Elements 4q to 4q+3 of x.
 fn x4(q: u32) -> vec4<f32> {
-{{ x_body -}}
+{{ text.x_body -}}
 }
-{% if let Some(body) = norm_body %}
+{% if let Some(body) = text.norm_body %}
 // Elements 4q to 4q+3 of the norm's weight{% if part.is_some() %} for a part{% endif %}.
 fn norm4(q: u32) -> vec4<f32> {
 {{ body -}}
 }
 {% endif %}
 {%- if let Some(part) = part %}
-{%- if let Some((body, activated)) = part.gate %}
+{%- if let Some((body, activated)) = text.gate %}
 // Elements 4q to 4q+3 of the gate.
 fn gate4(q: u32) -> vec4<f32> {
 {{ body -}}
@@ -71,10 +71,10 @@ fn gated(g: vec4<f32>) -> vec4<f32> {
 }
 {% endif %}
 {%- endif %}
-{%- if let Some(convolve) = convolve %}
+{%- if let Some(convolve) = text.convolve %}
 {{ convolve -}}
 {%- endif %}
-{{ store }}
+{{ text.store }}
 @compute @workgroup_size({{ g.size() }}, 1, 1)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32{% if subgroups %}, @builtin(subgroup_size) subgroup_size: u32{% endif %}) {
     let lane = lid % {{ g.lanes }}u;
@@ -88,9 +88,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 {%- if norm %}
     var squares = vec4<f32>();
 {%- endif %}
-{%- if !extras.is_empty() %}
+{%- if !text.extras.is_empty() %}
     let column = min(first + lane, {{ n - 1 }}u);
-{%- for extra in extras %}
+{%- for extra in text.extras %}
     let a{{ loop.index0 }} = {{ extra }};
 {%- endfor %}
 {%- endif %}
@@ -105,7 +105,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 {%- for i in 0..part.turns %}
     let v{{ i }} = min(lid + {{ i * g.size() }}u, {{ part.vectors - 1 }}u);
     let part_x{{ i }} = x4(v{{ i }});
-    let part_scale{{ i }} = norm4(v{{ i }} % {{ part.part_vectors }}u){% if part.gate.is_some() %} * gated(gate4(v{{ i }})){% endif %};
+    let part_scale{{ i }} = norm4(v{{ i }} % {{ part.part_vectors }}u){% if text.gate.is_some() %} * gated(gate4(v{{ i }})){% endif %};
     if (lid + {{ i * g.size() }}u < {{ part.vectors }}u) {
         part_squares[v{{ i }}] = (part_x{{ i }}.x * part_x{{ i }}.x + part_x{{ i }}.y * part_x{{ i }}.y)
             + (part_x{{ i }}.z * part_x{{ i }}.z + part_x{{ i }}.w * part_x{{ i }}.w);
@@ -124,7 +124,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         for (var i = 0u; i < {{ part.part_vectors }}u; i++) {
             sum += part_squares[start + i];
         }
-        let scale = inverseSqrt(sum / {{ part.width }}.0 + {{ eps }});
+        let scale = inverseSqrt(sum / {{ part.width }}.0 + {{ text.eps }});
         staged[v{{ i }} % {{ unit_vectors }}u * {{ units }}u + v{{ i }} / {{ unit_vectors }}u] = part_x{{ i }} * scale * part_scale{{ i }};
     }
 {%- endfor %}
@@ -229,10 +229,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 {%- else %}
         let sum = partial[{{ accs * g.size() }}u + group * {{ g.lanes }}u];
 {%- endif %}
-        let scale = inverseSqrt(sum / {{ k }}.0 + {{ eps }});
-        let y = {{ scaled }};
+        let scale = inverseSqrt(sum / {{ k }}.0 + {{ text.eps }});
+        let y = {{ text.scaled }};
 {%- else %}
-        let y = {{ plain }};
+        let y = {{ text.plain }};
 {%- endif %}
 {%- if channels > 0 %}
         var z = y;
@@ -241,7 +241,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
         store(z, n);
 {%- else %}
-        store(y, {% for _ in extras %}a{{ loop.index0 }}, {% endfor %}n);
+        store(y, {% for _ in text.extras %}a{{ loop.index0 }}, {% endfor %}n);
 {%- endif %}
     }
 }

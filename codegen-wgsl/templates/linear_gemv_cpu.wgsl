@@ -4,7 +4,7 @@
 // x is RMS-normalised on the way: its scale is one factor of every dot product.
 {%- endif %}
 {%- if let Some(part) = part %}
-// x is RMS-normalised on the way, in parts of {{ part.width }}{% if part.gate.is_some() %}, and gated{% endif %}.
+// x is RMS-normalised on the way, in parts of {{ part.width }}{% if gate.is_some() %}, and gated{% endif %}.
 {%- endif %}
 {%- if channels > 0 %}
 // The first {{ channels }} outputs go through a causal convolution.
@@ -30,7 +30,7 @@ fn norm4(q: u32) -> vec4<f32> {
 }
 {% endif %}
 {%- if let Some(part) = part %}
-{%- if let Some((body, activated)) = part.gate %}
+{%- if let Some((body, activated)) = gate %}
 // Elements 4q to 4q+3 of the gate.
 fn gate4(q: u32) -> vec4<f32> {
 {{ body -}}
@@ -69,7 +69,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>) {
         for (var v = 0u; v < {{ part.part_vectors }}u; v++) {
             let q = begin + v;
             staged[q % {{ unit_vectors }}u * {{ units }}u + q / {{ unit_vectors }}u] =
-                x4(q) * scale * norm4(v){% if part.gate.is_some() %} * gated(gate4(q)){% endif %};
+                x4(q) * scale * norm4(v){% if gate.is_some() %} * gated(gate4(q)){% endif %};
         }
     }
 {%- if part.vectors < unit_vectors * units %}

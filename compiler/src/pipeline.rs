@@ -8,8 +8,8 @@ use qwenc_codegen_wgsl::Symbols;
 use qwenc_golden::GoldenFile;
 use qwenc_ir::Graph;
 use qwenc_runtime::format::{
-    CPU_KERNELS_FILE, DecoderFacts, FORMAT_VERSION, Manifest, ModelFacts, QuantizationFacts, Requirements,
-    Schedule, VisionFacts, memory, validate,
+    BASELINE, CPU_KERNELS_FILE, DecoderFacts, FORMAT_VERSION, Manifest, ModelFacts, QuantizationFacts,
+    Requirements, Schedule, VisionFacts, memory, validate,
 };
 
 use qwenc_runtime::bundle::sha256_hex;
@@ -314,9 +314,13 @@ fn emit(
 
 /// The variants of shaders that a schedule names.
 fn variants(schedule: &Schedule) -> Vec<String> {
-    let subgroups = schedule.pipelines.iter().any(|pipeline| pipeline.subgroups.is_some());
-    let names = [Some("baseline"), subgroups.then_some("subgroups")];
-    names.into_iter().flatten().map(str::to_string).collect()
+    let mut names = vec![BASELINE.to_string()];
+    for variant in schedule.pipelines.iter().flat_map(|pipeline| &pipeline.variants) {
+        if !names.contains(&variant.name) {
+            names.push(variant.name.clone());
+        }
+    }
+    names
 }
 
 /// The page's files, for a model that it can talk with.

@@ -20,4 +20,5 @@ pub mod sampling;
 pub mod session;
 pub mod tensor_entry;
 pub mod tokenizer;
+pub mod tuning;
 pub mod vision;

@@ -14,7 +14,7 @@ use qwenc_runtime::session::{Positions, Session, SessionError};
 fn load(toy: &Toy, gpu: &Gpu) -> Result<Engine<Gpu>, EngineError> {
     let bundle = Bundle::open(toy.memory()).unwrap();
     let options = LoadOptions { poison: true, ..LoadOptions::default() };
-    Engine::load_with(&bundle, gpu.clone(), options, &mut |_| ())
+    Engine::load_with(&bundle, gpu.clone(), &options, &mut |_| ())
 }
 
 fn session(gpu: &Gpu) -> Session<Gpu> {
@@ -171,7 +171,7 @@ fn a_bundle_beyond_the_device_or_the_allowance_is_refused() {
         assert!(matches!(load(&toy, &gpu).unwrap_err(), EngineError::Limit { .. }));
         let bundle = Bundle::open(Toy::new().memory()).unwrap();
         let options = LoadOptions { max_gpu_bytes: 499, ..LoadOptions::default() };
-        let error = Engine::load_with(&bundle, gpu.clone(), options, &mut |_| ()).unwrap_err();
+        let error = Engine::load_with(&bundle, gpu.clone(), &options, &mut |_| ()).unwrap_err();
         assert!(matches!(error, EngineError::Memory { needed: 500, allowed: 499 }), "{error}");
     }
 }
@@ -199,7 +199,7 @@ fn memory_and_progress_are_accounted() {
     for gpu in test_gpus().unwrap() {
         let bundle = Bundle::open(Toy::new().memory()).unwrap();
         let mut seen = Vec::new();
-        let engine = Engine::load_with(&bundle, gpu, LoadOptions::default(), &mut |p| seen.push(p)).unwrap();
+        let engine = Engine::load_with(&bundle, gpu, &LoadOptions::default(), &mut |p| seen.push(p)).unwrap();
         assert_eq!(seen, [Progress { done: 48, total: 112 }, Progress { done: 112, total: 112 }]);
         let memory = engine.memory();
         assert_eq!((memory.weight_bytes, memory.arena_bytes, memory.state_bytes), (112, 160, 16));

@@ -298,8 +298,8 @@ fn links_and_pipes_in_the_place_of_files() {
 #[test]
 fn the_checking_device_checks() {
     let bundle = sealed(|_| ()).unwrap();
-    let allowed = LoadOptions { max_gpu_bytes: 4, poison: false };
-    let error = Engine::load_with(&bundle, Checking::default(), allowed, &mut |_| ()).unwrap_err();
+    let allowed = LoadOptions { max_gpu_bytes: 4, ..LoadOptions::default() };
+    let error = Engine::load_with(&bundle, Checking::default(), &allowed, &mut |_| ()).unwrap_err();
     assert!(matches!(error, EngineError::Memory { .. }), "{error}");
     let caught = std::panic::catch_unwind(|| {
         use qwenc_runtime::engine::{Backend, BufferRole};

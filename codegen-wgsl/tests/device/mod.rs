@@ -160,14 +160,15 @@ impl Device {
                 .map_err(|error| error.to_string())
         };
         let results = match target {
-            // Both modules, which must agree; what the test looks at is the second.
-            Target::Gpu(gpu) => on_gpu(gpu, &kernel.source).and_then(|baseline| match &kernel.subgroups {
-                None => Ok(baseline),
-                Some(source) => {
-                    let with_subgroups = on_gpu(gpu, source)?;
-                    agree(kernel.family, &baseline, &with_subgroups);
-                    Ok(with_subgroups)
+            // All modules, which must agree; what the test looks at is the variant to prefer.
+            Target::Gpu(gpu) => on_gpu(gpu, &kernel.source).and_then(|baseline| {
+                let mut preferred = None;
+                for variant in &kernel.variants {
+                    let results = on_gpu(gpu, &variant.source)?;
+                    agree(&format!("{}, {}", kernel.family, variant.name), &baseline, &results);
+                    preferred.get_or_insert(results);
                 }
+                Ok(preferred.unwrap_or(baseline))
             }),
             Target::Wasm => {
                 let writes: Vec<&[u8]> = writes.iter().filter_map(|(_, data)| *data).collect();
@@ -212,7 +213,7 @@ fn agree(family: &str, one: &[Vec<u8>], other: &[Vec<u8>]) {
         let scale = one.iter().filter(|x| x.is_finite()).fold(1e-6f32, |most, x| most.max(x.abs()));
         for (at, (a, b)) in one.iter().zip(&other).enumerate() {
             let same = a.to_bits() == b.to_bits() || (a - b).abs() <= 1e-5 * scale;
-            assert!(same, "{family} with subgroups: element {at} is {b}, without {a}");
+            assert!(same, "{family}: element {at} is {b}, of the baseline {a}");
         }
     }
 }
@@ -227,8 +228,11 @@ fn dump(kernel: &Kernel) {
     use std::hash::{DefaultHasher, Hash, Hasher};
     std::fs::create_dir_all(&folder).unwrap();
     // Browsers want to be told of subgroups, which naga takes as they are.
-    let with_subgroups = kernel.subgroups.as_ref().map(|source| format!("enable subgroups;\n{source}"));
-    for source in [Some(&kernel.source), with_subgroups.as_ref()].into_iter().flatten() {
+    let variants = kernel.variants.iter().map(|variant| {
+        let prelude = if variant.subgroups { "enable subgroups;\n" } else { "" };
+        format!("{prelude}{}", variant.source)
+    });
+    for source in [kernel.source.clone()].into_iter().chain(variants) {
         let mut hasher = DefaultHasher::new();
         source.hash(&mut hasher);
         let name = format!("{}-{:016x}.wgsl", kernel.family, hasher.finish());

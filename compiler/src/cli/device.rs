@@ -7,6 +7,9 @@ use miette::Diagnostic;
 use qwenc_runtime::bundle::{Bundle, BundleError, Folder};
 use qwenc_runtime::engine::{Engine, EngineError, LoadOptions};
 use qwenc_runtime::gpu::{Gpu, GpuError, GpuOptions};
+use qwenc_runtime::tuning::Tuning;
+
+use super::tuning_store;
 
 /// Which device to use.
 #[derive(Debug, Args)]
@@ -14,12 +17,15 @@ pub(super) struct DeviceArgs {
     /// A part of the adapter's name; without it the best one (also: environment variable QWENC_ADAPTER)
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
+    /// Take no notice of what `qwenc tune` has found for the bundle on this device
+    #[arg(long)]
+    untuned: bool,
 }
 
 impl DeviceArgs {
     /// The adapter with this part in its name.
     pub(super) fn named(adapter: Option<String>) -> Self {
-        Self { adapter }
+        Self { adapter, untuned: false }
     }
 }
 
@@ -54,7 +60,8 @@ pub(super) fn open_bundle(folder: &Path) -> Result<Bundle, OpenError> {
 /// Loads a bundle on a device whose dispatches can be timed, if it has time stamps.
 pub(super) fn load_timed(bundle: &Bundle, device: &DeviceArgs) -> Result<Engine<Gpu>, OpenError> {
     let gpu = Gpu::open(&GpuOptions { time_stamps: true, ..options(bundle, device) })?;
-    Ok(Engine::load_with(bundle, gpu, LoadOptions::default(), &mut |_| ())?)
+    let load = LoadOptions { tuning: tuning(bundle, device, &gpu), ..LoadOptions::default() };
+    Ok(Engine::load_with(bundle, gpu, &load, &mut |_| ())?)
 }
 
 fn options(bundle: &Bundle, device: &DeviceArgs) -> GpuOptions {
@@ -70,8 +77,18 @@ fn options(bundle: &Bundle, device: &DeviceArgs) -> GpuOptions {
 /// Loads a bundle on a device. `poison` fills temporaries with NaN, so that a wrong schedule shows.
 pub(super) fn load(bundle: &Bundle, device: &DeviceArgs, poison: bool) -> Result<Engine<Gpu>, OpenError> {
     let gpu = Gpu::open(&options(bundle, device))?;
-    let load = LoadOptions { poison, ..LoadOptions::default() };
-    Ok(Engine::load_with(bundle, gpu, load, &mut |_| ())?)
+    let load = LoadOptions { poison, tuning: tuning(bundle, device, &gpu), ..LoadOptions::default() };
+    Ok(Engine::load_with(bundle, gpu, &load, &mut |_| ())?)
+}
+
+/// Loads a bundle on a device as if it had never been tuned.
+pub(super) fn load_untuned(bundle: &Bundle, device: &DeviceArgs) -> Result<Engine<Gpu>, OpenError> {
+    let gpu = Gpu::open(&options(bundle, device))?;
+    Ok(Engine::load_with(bundle, gpu, &LoadOptions::default(), &mut |_| ())?)
+}
+
+fn tuning(bundle: &Bundle, device: &DeviceArgs, gpu: &Gpu) -> Tuning {
+    if device.untuned { Tuning::default() } else { tuning_store::recall(bundle, gpu.adapter()) }
 }
 
 /// Checks a bundle and loads it on a device.

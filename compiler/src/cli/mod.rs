@@ -18,6 +18,8 @@ mod progress;
 mod quant_report;
 mod run;
 mod serve;
+mod tune;
+mod tuning_store;
 mod verify;
 
 use std::path::PathBuf;
@@ -55,6 +57,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Measure how fast a bundle is on a device, and how near that is to what the device can do
     Bench(bench::BenchArgs),
+    /// Find the fastest variants of a bundle's kernels on a device, and remember them
+    Tune(tune::TuneArgs),
     /// Show what is in a model or a bundle: operators, passes, fusions, kernels, memory
     Inspect(inspect::InspectArgs),
     /// Serve a bundle and its page to browsers
@@ -164,6 +168,7 @@ pub fn run() -> ExitCode {
         Command::Chat(args) => chat::execute(&args),
         Command::Eval(args) => eval::execute(&args),
         Command::Bench(args) => bench::execute(&args),
+        Command::Tune(args) => tune::execute(&args),
         Command::Inspect(args) => inspect::execute(&args),
         Command::Serve(args) => serve::execute(&args),
     };

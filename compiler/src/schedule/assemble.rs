@@ -8,8 +8,8 @@ use qwenc_ir::dim::Atom;
 use qwenc_ir::{Dim, StateKind};
 use qwenc_runtime::format::{
     Binding, BindingKind, Buffer, BufferId, BufferKind, Command, Constraint, DType, Dispatch, Entry, Expr,
-    FORMAT_VERSION, Init, Pipeline, PipelineId, STEP_BYTES, Schedule, StateFacts, Symbol, TensorSlot,
-    WeightPart, {self as format},
+    FORMAT_VERSION, Feature, Init, Pipeline, PipelineId, STEP_BYTES, Schedule, StateFacts, Symbol,
+    TensorSlot, Variant, WeightPart, {self as format},
 };
 use sha2::{Digest, Sha256};
 
@@ -324,20 +324,25 @@ impl<'a> Assembly<'a> {
         let mut bindings = vec![BindingKind::Uniform];
         bindings.extend(kernel.reads.iter().map(|_| BindingKind::Read));
         bindings.extend(kernel.writes.iter().map(|_| BindingKind::ReadWrite));
-        let subgroups = kernel.subgroups.as_ref().map(|source| {
-            let path = format!("shaders/{}_{}_subgroups.wgsl", kernel.family, short(&digest));
-            (path, source.clone())
+        let variants = kernel.variants.iter().map(|variant| Variant {
+            name: variant.name.into(),
+            shader: format!("shaders/{}_{}_{}.wgsl", kernel.family, short(&digest), variant.name),
+            needs: variant.subgroups.then_some(Feature::Subgroups).into_iter().collect(),
+            workgroup_size: variant.workgroup_size,
         });
+        let variants: Vec<_> = variants.collect();
         self.pipelines.push(Pipeline {
             shader: path.clone(),
-            subgroups: subgroups.as_ref().map(|(path, _)| path.clone()),
             entry: "main".into(),
             bindings,
             workgroup_size: kernel.workgroup_size,
+            variants: variants.clone(),
         });
         self.processor.extend(kernel.cpu.clone().map(|source| (path.clone(), source)));
         self.shaders.push(Shader { path, source: kernel.source.clone() });
-        self.shaders.extend(subgroups.map(|(path, source)| Shader { path, source }));
+        let sources = variants.into_iter().zip(&kernel.variants);
+        self.shaders
+            .extend(sources.map(|(it, variant)| Shader { path: it.shader, source: variant.source.clone() }));
         self.by_source.insert(kernel.source.clone(), id);
         id
     }

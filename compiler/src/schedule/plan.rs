@@ -154,7 +154,7 @@ mod tests {
                     kernel: Kernel {
                         family: "test",
                         source: String::new(),
-                        subgroups: None,
+                        variants: vec![],
                         cpu: None,
                         reads: keys(reads),
                         writes: keys(writes),

@@ -52,7 +52,9 @@ pub fn sessions(files: &BTreeMap<String, Vec<u8>>, gpus: &[Gpu]) -> Vec<Session<
     let bundle = Bundle::open(Memory { files: files.clone() }).unwrap();
     let load = LoadOptions { poison: true, ..LoadOptions::default() };
     gpus.iter()
-        .map(|gpu| Session::new(Engine::load_with(&bundle, gpu.clone(), load, &mut |_| ()).unwrap()).unwrap())
+        .map(|gpu| {
+            Session::new(Engine::load_with(&bundle, gpu.clone(), &load, &mut |_| ()).unwrap()).unwrap()
+        })
         .collect()
 }
 

@@ -71,7 +71,7 @@ fn sentences_of_a_padded_batch() {
     for gpu in test_gpus().unwrap() {
         let name = gpu.adapter().name.clone();
         let load = LoadOptions { poison: true, ..LoadOptions::default() };
-        let load = |bundle: &Bundle| Engine::load_with(bundle, gpu.clone(), load, &mut |_| ()).unwrap();
+        let load = |bundle: &Bundle| Engine::load_with(bundle, gpu.clone(), &load, &mut |_| ()).unwrap();
         let sequence = u32::try_from(width).unwrap();
         let (ids, mask) = (ids.data(), mask.data());
 

@@ -164,7 +164,7 @@ fn check(
         .unwrap()
         .into_iter()
         .map(|gpu| {
-            Engine::load_with(&bundle, gpu, load, &mut |_| ())
+            Engine::load_with(&bundle, gpu, &load, &mut |_| ())
                 .unwrap_or_else(|error| panic!("{name}: {error}"))
         })
         .collect();

@@ -32,7 +32,7 @@ impl Sampler {
         let bundle = Bundle::open(Memory { files }).unwrap();
         let load = LoadOptions { poison: true, ..LoadOptions::default() };
         let gpus: Vec<Gpu> = test_gpus().unwrap().into_iter().take(gpus).collect();
-        let engine = |gpu| Engine::load_with(&bundle, gpu, load, &mut |_| ()).unwrap();
+        let engine = |gpu| Engine::load_with(&bundle, gpu, &load, &mut |_| ()).unwrap();
         gpus.into_iter().map(|gpu| Self { engine: engine(gpu) }).collect()
     }
 

@@ -239,7 +239,7 @@ fn replays_meet_the_golden() {
         for gpu in &gpus {
             let name = &gpu.adapter().name;
             let load = LoadOptions { poison: true, ..LoadOptions::default() };
-            let mut engine = Engine::load_with(&bundle, gpu.clone(), load, &mut |_| ()).unwrap();
+            let mut engine = Engine::load_with(&bundle, gpu.clone(), &load, &mut |_| ()).unwrap();
             for case in cases() {
                 let have = replayed(&mut engine, &case, &facts);
                 case.check(&format!("{dialect} on {name}"), &have, tolerance);

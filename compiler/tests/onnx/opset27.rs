@@ -136,7 +136,7 @@ fn devices_give_onnxs_numbers() {
 
 fn replay(name: &str, case: &Case, bundle: &Bundle, gpu: Gpu) {
     let load = LoadOptions { poison: true, ..LoadOptions::default() };
-    let mut engine = Engine::load_with(bundle, gpu, load, &mut |_| ()).unwrap();
+    let mut engine = Engine::load_with(bundle, gpu, &load, &mut |_| ()).unwrap();
     let adapter = engine.backend().adapter().name.clone();
     for (input, tensor) in &case.inputs {
         let input = if input == "past_state" { "initial" } else { input };

@@ -54,7 +54,7 @@ pub fn run(case: &Case) -> Outcome {
     let load = LoadOptions { poison: true, ..LoadOptions::default() };
     for gpu in test_gpus().unwrap() {
         let name = gpu.adapter().name.clone();
-        let mut engine = Engine::load_with(&bundle, gpu, load, &mut |_| ())
+        let mut engine = Engine::load_with(&bundle, gpu, &load, &mut |_| ())
             .unwrap_or_else(|error| panic!("{}: {error}", case.name));
         if let Err(difference) = replay(&case.name, &mut engine, inputs, outputs) {
             return Outcome::Differs(format!("{name}: {difference}"));

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Debug;
 use std::future::Future;
 
-use crate::format::{Pipeline, PipelineId};
+use crate::format::{Pipeline, PipelineId, Variant};
 
 /// A GPU that can create objects, run recorded commands, and bring bytes back.
 ///
@@ -29,8 +29,14 @@ pub trait Backend: Debug {
     /// The device's limits.
     fn limits(&self) -> DeviceLimits;
 
-    /// Whether shaders may use subgroups, of neighbouring invocations and of at least 4.
-    fn has_subgroups(&self) -> bool;
+    /// Whether the device has what a variant needs.
+    fn takes(&self, variant: &Variant) -> bool;
+
+    /// Whether shaders run on a CPU: then narrow variants, which have fewer invocations, are many times as fast.
+    fn is_software(&self) -> bool;
+
+    /// Seconds on a clock that never goes back.
+    fn seconds(&self) -> f64;
 
     /// Creates a buffer filled with zeros.
     ///

@@ -6,23 +6,26 @@ use std::pin::Pin;
 use super::batch::RING_BYTES;
 use super::{Backend, BufferRole, Engine, EngineError, LoadedCommand, LoadedEntry, index};
 use crate::bundle::{Bundle, Progress};
-use crate::format::{Binding, BufferId, BufferKind, Command, Manifest, PipelineId, Schedule};
+use crate::format::{Binding, BufferId, BufferKind, Command, Manifest, Pipeline, PipelineId, Schedule};
+use crate::tuning::Tuning;
 
 /// Bytes written at a time when a buffer is poisoned.
 const POISON_BLOCK: u64 = 1 << 20;
 
 /// How to load.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LoadOptions {
     /// Refuse a bundle that needs more bytes of GPU memory than this. The default is 64 GiB.
     pub max_gpu_bytes: u64,
     /// Fill temporaries and outputs with NaN after loading, so that a kernel that reads what nobody wrote shows.
     pub poison: bool,
+    /// The variants that were the fastest on this device.
+    pub tuning: Tuning,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { max_gpu_bytes: 64 << 30, poison: false }
+        Self { max_gpu_bytes: 64 << 30, poison: false, tuning: Tuning::default() }
     }
 }
 
@@ -37,7 +40,7 @@ pub struct Loading<B: Backend> {
     staging_bytes: u64,
     ring: B::Buffer,
     pipelines: Vec<Pending<B>>,
-    options: LoadOptions,
+    poison: bool,
 }
 
 /// A pipeline.
@@ -61,7 +64,7 @@ impl<B: Backend> Loading<B> {
     ///
     /// # Errors
     /// [`EngineError`] when the device's limits or memory do not suffice, or a shader cannot be read.
-    pub fn start(bundle: &Bundle, backend: B, options: LoadOptions) -> Result<Self, EngineError> {
+    pub fn start(bundle: &Bundle, backend: B, options: &LoadOptions) -> Result<Self, EngineError> {
         let schedule = bundle.schedule();
         if bundle.manifest().weights_omitted {
             return Err(EngineError::NoWeights);
@@ -71,7 +74,7 @@ impl<B: Backend> Loading<B> {
         if needed > options.max_gpu_bytes {
             return Err(EngineError::Memory { needed, allowed: options.max_gpu_bytes });
         }
-        let pipelines = start_pipelines(bundle, &backend)?;
+        let pipelines = start_pipelines(bundle, &backend, &options.tuning)?;
         let buffers = create_buffers(schedule, &backend)?;
         let staging_bytes = schedule
             .entries
@@ -83,7 +86,17 @@ impl<B: Backend> Loading<B> {
         let staging = create(&backend, "staging", staging_bytes, BufferRole::Staging)?;
         let ring = create(&backend, "ring", RING_BYTES, BufferRole::Storage)?;
         let (manifest, schedule) = (bundle.manifest().clone(), schedule.clone());
-        Ok(Self { backend, manifest, schedule, buffers, staging, staging_bytes, ring, pipelines, options })
+        Ok(Self {
+            backend,
+            manifest,
+            schedule,
+            buffers,
+            staging,
+            staging_bytes,
+            ring,
+            pipelines,
+            poison: options.poison,
+        })
     }
 
     /// The GPU.
@@ -130,7 +143,7 @@ impl<B: Backend> Loading<B> {
     /// [`EngineError::Gpu`], naming the shader, when one is rejected.
     pub async fn finish(mut self) -> Result<Engine<B>, EngineError> {
         self.compile().await?;
-        let Self { backend, manifest, schedule, buffers, staging, staging_bytes, ring, pipelines, options } =
+        let Self { backend, manifest, schedule, buffers, staging, staging_bytes, ring, pipelines, poison } =
             self;
         let ready = |pending| if let Pending::Ready(pipeline) = pending { Some(pipeline) } else { None };
         let pipelines: Vec<_> = pipelines.into_iter().filter_map(ready).collect();
@@ -153,7 +166,7 @@ impl<B: Backend> Loading<B> {
             ring,
             batch: RefCell::default(),
         };
-        if options.poison {
+        if poison {
             engine.poison().await?;
         }
         engine.reset_states()?;
@@ -170,7 +183,7 @@ impl<B: Backend> Engine<B> {
     pub async fn load_async(
         bundle: &Bundle,
         backend: B,
-        options: LoadOptions,
+        options: &LoadOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, EngineError> {
         let mut loading = Loading::start(bundle, backend, options)?;
@@ -241,7 +254,9 @@ fn check_limits<B: Backend>(bundle: &Bundle, backend: &B) -> Result<(), EngineEr
         ("invocations per workgroup", needs.max_invocations.into(), has.max_invocations.into()),
     ];
     let axes = bundle.schedule().pipelines.iter().flat_map(|pipeline| {
-        let sizes = pipeline.workgroup_size.into_iter().zip(has.max_workgroup_size);
+        let variants = pipeline.variants.iter().map(|variant| variant.workgroup_size);
+        let sizes = variants.chain([pipeline.workgroup_size]);
+        let sizes = sizes.flat_map(|size| size.into_iter().zip(has.max_workgroup_size));
         sizes.map(|(needed, available)| ("a workgroup size", u64::from(needed), u64::from(available)))
     });
     match limits.into_iter().chain(axes).find(|(_, needed, available)| needed > available) {
@@ -268,12 +283,17 @@ fn create_buffers<B: Backend>(schedule: &Schedule, backend: &B) -> Result<Vec<B:
     schedule.buffers.iter().map(|b| create(backend, &b.name, b.bytes, role(b.kind))).collect()
 }
 
-fn start_pipelines<B: Backend>(bundle: &Bundle, backend: &B) -> Result<Vec<Pending<B>>, EngineError> {
-    let start = |(pipeline, id): (&crate::format::Pipeline, u32)| {
-        let subgroups = pipeline.subgroups.as_ref().filter(|_| backend.has_subgroups());
-        let wgsl = bundle.shader(subgroups.unwrap_or(&pipeline.shader))?;
-        let compiling = backend.create_pipeline(PipelineId(id), &wgsl, pipeline);
-        Ok(Pending::Compiling(Box::pin(compiling)))
+fn start_pipelines<B: Backend>(
+    bundle: &Bundle,
+    backend: &B,
+    tuning: &Tuning,
+) -> Result<Vec<Pending<B>>, EngineError> {
+    let start = |(pipeline, id): (&Pipeline, u32)| {
+        let variant = tuning.variant(pipeline, backend);
+        let chosen = variant.map(|variant| pipeline.with(variant));
+        let chosen = chosen.as_ref().unwrap_or(pipeline);
+        let wgsl = bundle.shader(&chosen.shader)?;
+        Ok(Pending::Compiling(Box::pin(backend.create_pipeline(PipelineId(id), &wgsl, chosen))))
     };
     bundle.schedule().pipelines.iter().zip(0..).map(start).collect()
 }

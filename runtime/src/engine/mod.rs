@@ -12,12 +12,14 @@ mod load;
 mod native;
 mod replay;
 mod snapshot;
+mod tune;
 
 pub use backend::{Backend, BufferRole, DeviceLimits, Recorder};
 pub use error::EngineError;
 pub use load::{LoadOptions, Loading};
 #[cfg(feature = "native")]
 pub(crate) use native::NativePipeline;
+pub use tune::Trial;
 
 use std::cell::RefCell;
 

@@ -1,12 +1,14 @@
 //! The native back end: [`Gpu`] on wgpu.
 
 use std::future::Ready;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-use super::{Backend, BufferRole, DeviceLimits, Engine, EngineError, LoadOptions, Recorder};
+use super::{Backend, BufferRole, DeviceLimits, Engine, EngineError, LoadOptions, Recorder, Trial};
 use crate::bundle::{Bundle, Progress};
-use crate::format::{BindingKind, Pipeline, PipelineId};
+use crate::format::{BindingKind, Feature, Pipeline, PipelineId, Variant};
 use crate::gpu::{Gpu, GpuError, Timer};
+use crate::tuning::Tuning;
 
 impl Backend for Gpu {
     type Error = GpuError;
@@ -36,8 +38,20 @@ impl Backend for Gpu {
         }
     }
 
-    fn has_subgroups(&self) -> bool {
-        self.device().features().contains(wgpu::Features::SUBGROUP)
+    fn takes(&self, variant: &Variant) -> bool {
+        let features = self.device().features();
+        variant.needs.iter().all(|feature| match feature {
+            Feature::Subgroups => features.contains(wgpu::Features::SUBGROUP),
+        })
+    }
+
+    fn is_software(&self) -> bool {
+        self.adapter().software
+    }
+
+    fn seconds(&self) -> f64 {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed().as_secs_f64()
     }
 
     fn create_buffer(&self, name: &str, bytes: u64, role: BufferRole) -> Result<wgpu::Buffer, GpuError> {
@@ -221,7 +235,7 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// [`EngineError`] when the device's limits or memory do not suffice, or a shader is rejected.
     pub fn load(bundle: &Bundle, backend: B) -> Result<Self, EngineError> {
-        Self::load_with(bundle, backend, LoadOptions::default(), &mut |_| ())
+        Self::load_with(bundle, backend, &LoadOptions::default(), &mut |_| ())
     }
 
     /// [`Engine::load_async`], waiting on this thread.
@@ -231,10 +245,22 @@ impl<B: Backend> Engine<B> {
     pub fn load_with(
         bundle: &Bundle,
         backend: B,
-        options: LoadOptions,
+        options: &LoadOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, EngineError> {
         pollster::block_on(Self::load_async(bundle, backend, options, progress))
+    }
+
+    /// [`Engine::tune_async`], waiting on this thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tune(
+        &mut self,
+        module: &dyn Fn(&str) -> Option<String>,
+        budget: f64,
+    ) -> Result<(Tuning, Vec<Trial>), EngineError> {
+        pollster::block_on(self.tune_async(module, budget))
     }
 
     /// [`Engine::read_output_async`], waiting on this thread.

@@ -118,7 +118,11 @@ impl<B: Backend> Engine<B> {
         Ok(())
     }
 
-    fn evaluate(&self, entry: &str, value: &impl Fn(&str) -> Option<i64>) -> Result<Vec<Ready>, EngineError> {
+    pub(super) fn evaluate(
+        &self,
+        entry: &str,
+        value: &impl Fn(&str) -> Option<i64>,
+    ) -> Result<Vec<Ready>, EngineError> {
         let Some(loaded) = self.entries.iter().find(|(name, _)| name == entry).map(|(_, loaded)| loaded)
         else {
             return Ok(Vec::new());

@@ -24,7 +24,7 @@ pub use manifest::{
 pub use path::check_plain_path;
 pub use schedule::{
     Binding, BindingKind, Buffer, BufferId, BufferKind, ClearBytes, Command, Constraint, CopyBytes, DType,
-    Dispatch, Entry, Init, Pipeline, PipelineId, Schedule, Symbol, TensorSlot, WeightPart,
+    Dispatch, Entry, Feature, Init, Pipeline, PipelineId, Schedule, Symbol, TensorSlot, Variant, WeightPart,
 };
 #[cfg(feature = "schema")]
 pub use schema::json_schema;
@@ -36,6 +36,8 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// The schedule's path in a bundle.
 pub const SCHEDULE_FILE: &str = "schedule.json";
+/// The name of a pipeline's own module beside those of its variants.
+pub const BASELINE: &str = "baseline";
 /// The kernels as WebAssembly, for browsers without WebGPU; not every bundle has it.
 pub const CPU_KERNELS_FILE: &str = "cpu/kernels.wasm";
 /// Most symbols a bundle can have: what the step uniform holds.

@@ -7,7 +7,8 @@ struct_from_json!(Schedule { version, symbols, buffers, pipelines, entries });
 struct_from_json!(Symbol { name, max } or_default { min });
 struct_from_json!(Buffer { id, name, kind, bytes, init } or_default { parts });
 struct_from_json!(WeightPart { shard, tensor, at, bytes });
-struct_from_json!(Pipeline { shader, subgroups, entry, bindings, workgroup_size });
+struct_from_json!(Pipeline { shader, entry, bindings, workgroup_size } or_default { variants });
+struct_from_json!(Variant { name, shader, workgroup_size } or_default { needs });
 struct_from_json!(Entry { symbols, inputs, outputs, commands } or_default { constraints });
 struct_from_json!(Constraint { expr, max });
 struct_from_json!(TensorSlot { buffer, dtype, shape });
@@ -20,6 +21,7 @@ name_from_json!(BufferKind {
     "weight" => Weight, "arena" => Arena, "state" => State, "input" => Input, "output" => Output, "step" => Step,
 });
 name_from_json!(Init { "zero" => Zero });
+name_from_json!(Feature { "subgroups" => Subgroups });
 name_from_json!(BindingKind { "uniform" => Uniform, "read" => Read, "read_write" => ReadWrite });
 name_from_json!(DType { "f32" => F32, "i32" => I32, "u32" => U32 });
 

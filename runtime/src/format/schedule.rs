@@ -119,15 +119,56 @@ pub struct WeightPart {
 pub struct Pipeline {
     /// Path of the WGSL module in the bundle.
     pub shader: String,
-    /// Path of a module in its place for devices that have subgroups; all else is the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subgroups: Option<String>,
+    /// Modules that can stand in its place, in the order of their invocations, most first. A GPU takes the first one if it
+    /// has what that needs, a renderer on a CPU the last one of those; the others are for tuning.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<Variant>,
     /// The entry point in the module.
     pub entry: String,
     /// Bindings of group 0 in order; the step uniform comes first.
     pub bindings: Vec<BindingKind>,
     /// Invocations of a workgroup.
     pub workgroup_size: [u32; 3],
+}
+
+impl Pipeline {
+    /// The pipeline with a variant in its place.
+    #[must_use]
+    pub fn with(&self, variant: &Variant) -> Self {
+        Self {
+            shader: variant.shader.clone(),
+            variants: Vec::new(),
+            entry: self.entry.clone(),
+            bindings: self.bindings.clone(),
+            workgroup_size: variant.workgroup_size,
+        }
+    }
+}
+
+/// Another module for a pipeline: the same entry point, bindings and counts of workgroups, and the same results but for the
+/// order of sums.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// What it is called: one word, different from others of the pipeline, and not `baseline`.
+    pub name: String,
+    /// Path of the WGSL module in the bundle.
+    pub shader: String,
+    /// What it needs that not every device has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Feature>,
+    /// Invocations of a workgroup.
+    pub workgroup_size: [u32; 3],
+}
+
+/// An optional feature of devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// Subgroups of at least 4 invocations, which are neighbours.
+    Subgroups,
 }
 
 /// How a shader declares a binding.

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use qwenc_runtime::engine::{Backend, BufferRole, DeviceLimits, Recorder};
-use qwenc_runtime::format::{Pipeline, PipelineId};
+use qwenc_runtime::format::{Feature, Pipeline, PipelineId, Variant};
 use wasm_bindgen::JsValue;
 
 use crate::cpu::{self, Cpu};
@@ -128,11 +128,21 @@ impl Backend for Device {
         }
     }
 
-    fn has_subgroups(&self) -> bool {
-        match self {
-            Self::Gpu(gpu) => gpu.has_feature("subgroups"),
-            Self::Cpu(_) => false,
-        }
+    fn takes(&self, variant: &Variant) -> bool {
+        // The kernels for the CPU were compiled from the baseline, with the bundle.
+        self.gpu().is_some_and(|gpu| {
+            variant.needs.iter().all(|feature| match feature {
+                Feature::Subgroups => gpu.has_feature("subgroups"),
+            })
+        })
+    }
+
+    fn is_software(&self) -> bool {
+        self.gpu().is_none_or(WebGpu::is_software)
+    }
+
+    fn seconds(&self) -> f64 {
+        crate::model::performance_now() / 1000.0
     }
 
     fn create_buffer(&self, name: &str, bytes: u64, role: BufferRole) -> Result<Buffer, DeviceError> {

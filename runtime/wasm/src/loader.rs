@@ -11,6 +11,7 @@ use qwenc_runtime::engine::{EngineError, LoadOptions, Loading};
 use qwenc_runtime::format::FileFacts;
 use qwenc_runtime::image::Preprocessor;
 use qwenc_runtime::session::Session;
+use qwenc_runtime::tuning::Tuning;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
@@ -152,8 +153,8 @@ impl Loader {
         }
     }
 
-    /// Begins to load onto a device.
-    pub fn prepare(&self, device: JsValue) -> Promise {
+    /// Begins to load onto a device; `tuning` is what an earlier model on it had, or empty.
+    pub fn prepare(&self, device: JsValue, tuning: String) -> Promise {
         let state = self.state.clone();
         future_to_promise(async move {
             let stage = std::mem::replace(&mut state.borrow_mut().stage, Stage::Ended);
@@ -164,7 +165,7 @@ impl Loader {
                     return Err(order("prepare").into());
                 }
             };
-            let parts = prepare(receiver, device).await?;
+            let parts = prepare(receiver, device, &tuning).await?;
             state.borrow_mut().stage = Stage::Loading(Rc::new(parts));
             Ok(JsValue::UNDEFINED)
         })
@@ -231,8 +232,8 @@ impl Loader {
         object([("done", done.into()), ("total", total.into())])
     }
 
-    /// Waits for the pipelines, and gives the model.
-    pub fn finish(&self) -> Promise {
+    /// Waits for the pipelines, and gives the model. Variants of its kernels are tried for at most so many seconds.
+    pub fn finish(&self, tuning_seconds: f64) -> Promise {
         let state = self.state.clone();
         future_to_promise(async move {
             let parts = state.borrow_mut().parts("finish")?;
@@ -245,7 +246,7 @@ impl Loader {
             state.borrow_mut().stage = Stage::Ended;
             // Only this future and calls that are now over have had it.
             let parts = Rc::into_inner(parts).ok_or_else(|| order("finish"))?;
-            Ok(finish(parts).await?.into())
+            Ok(finish(parts, tuning_seconds).await?.into())
         })
     }
 }
@@ -290,7 +291,7 @@ async fn flush(parts: &Parts) -> Result<(), Failure> {
     }
 }
 
-async fn prepare(receiver: Receiver, device: JsValue) -> Result<Parts, Failure> {
+async fn prepare(receiver: Receiver, device: JsValue, tuning: &str) -> Result<Parts, Failure> {
     let bundle = receiver.finish()?;
     let device = Device::new(device);
     if let Some(gpu) = device.gpu() {
@@ -306,15 +307,18 @@ async fn prepare(receiver: Receiver, device: JsValue) -> Result<Parts, Failure> 
         Some(_) => Some(Preprocessor::of_bundle(&bundle)?),
         None => None,
     };
-    let loading = Loading::start(&bundle, device, LoadOptions::default())?;
+    let options = LoadOptions { tuning: Tuning::from_lines(tuning), ..LoadOptions::default() };
+    let loading = Loading::start(&bundle, device, &options)?;
     loading.flush().await?;
-    Ok(Parts { bundle: bundle.without_files(), files, preprocessor, loading: RefCell::new(Some(loading)) })
+    Ok(Parts { bundle, files, preprocessor, loading: RefCell::new(Some(loading)) })
 }
 
-async fn finish(parts: Parts) -> Result<Model, Failure> {
-    let Parts { files, preprocessor, loading, .. } = parts;
+async fn finish(parts: Parts, tuning_seconds: f64) -> Result<Model, Failure> {
+    let Parts { bundle, files, preprocessor, loading } = parts;
     let loading = loading.into_inner().ok_or_else(|| order("finish"))?;
-    let engine = loading.finish().await.map_err(|error: EngineError| Failure::from(error))?;
+    let mut engine = loading.finish().await.map_err(|error: EngineError| Failure::from(error))?;
+    let (tuning, _) = engine.tune_async(&|path| bundle.shader(path).ok(), tuning_seconds).await?;
+    drop(bundle);
     let generator = Generator::new(Session::new(engine)?, files)?;
-    Ok(Model::new(Inner::new(generator, preprocessor)))
+    Ok(Model::new(Inner::new(generator, preprocessor, tuning)))
 }

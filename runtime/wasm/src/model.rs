@@ -12,6 +12,7 @@ use qwenc_runtime::engine::Backend;
 use qwenc_runtime::format::{Command, Manifest};
 use qwenc_runtime::image::{Preprocessor, Rgb};
 use qwenc_runtime::session::Session;
+use qwenc_runtime::tuning::Tuning;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
@@ -28,7 +29,7 @@ const GOLDEN: &str = "golden.safetensors";
 #[wasm_bindgen]
 extern "C" {
     #[wasm_bindgen(js_namespace = performance, js_name = now)]
-    fn performance_now() -> f64;
+    pub(crate) fn performance_now() -> f64;
 }
 
 /// What the runtime asks of its host, once.
@@ -50,13 +51,19 @@ pub(crate) struct Inner {
     generator: RefCell<Option<Generator<Device>>>,
     preprocessor: Option<Preprocessor>,
     manifest: Manifest,
+    tuning: Tuning,
     closed: Cell<bool>,
 }
 
 impl Inner {
-    pub(crate) fn new(generator: Generator<Device>, preprocessor: Option<Preprocessor>) -> Self {
+    pub(crate) fn new(
+        generator: Generator<Device>,
+        preprocessor: Option<Preprocessor>,
+        tuning: Tuning,
+    ) -> Self {
         let manifest = generator.session().engine().manifest().clone();
-        Self { generator: RefCell::new(Some(generator)), preprocessor, manifest, closed: Cell::new(false) }
+        let generator = RefCell::new(Some(generator));
+        Self { generator, preprocessor, manifest, tuning, closed: Cell::new(false) }
     }
 
     fn take(&self) -> Result<Generator<Device>, Failure> {
@@ -190,6 +197,12 @@ impl Model {
             Ok(info)
         });
         Ok(info?)
+    }
+
+    /// The variants that were found the fastest while it was loaded, a line each; empty when none were tried.
+    #[must_use]
+    pub fn tuning(&self) -> String {
+        self.inner.tuning.to_lines()
     }
 
     /// Generates an answer.

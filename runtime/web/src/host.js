@@ -115,7 +115,8 @@ export class Host {
     const { base, shelf } = source;
     let done = false;
     try {
-      const { model, device } = await loadModel(loader, () => this.openDevice(source, loader, signal), { base, shelf, signal, emit });
+      const tunings = tuningsOf(shelf, await sha256(source.manifest));
+      const { model, device } = await loadModel(loader, () => this.openDevice(source, loader, signal), { base, shelf, signal, emit, tunings });
       done = true;
       if (this.closed) throw new QwenError('closed', 'the model was closed while it was loading');
       this.model = model;
@@ -313,3 +314,28 @@ class Delivery {
     };
   }
 }
+
+/**
+ * What tuning found for a bundle, kept beside its files under the names of the bundle and the device. Without it the kernels
+ * are tried again.
+ * @param {Shelf} shelf @param {string} bundle
+ * @returns {import('./loading.js').Tunings}
+ */
+function tuningsOf(shelf, bundle) {
+  const keyOf = async (/** @type {any} */ device) => {
+    const name = adapterName({ info: device.adapterInfo });
+    return `tuning-${bundle.slice(0, 16)}-${(await sha256(new TextEncoder().encode(name))).slice(0, 16)}`;
+  };
+  return {
+    recall: async (device) => {
+      const bytes = await shelf.whole(await keyOf(device), MAX_TUNING).catch(() => undefined);
+      return bytes && new TextDecoder().decode(bytes);
+    },
+    remember: async (device, tuning) => {
+      if (tuning) await shelf.store.put(await keyOf(device), new TextEncoder().encode(tuning)).catch(() => {});
+    },
+  };
+}
+
+/** Bytes of the longest tuning. */
+const MAX_TUNING = 1 << 16;

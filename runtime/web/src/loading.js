@@ -95,10 +95,10 @@ export class Meter {
  * Brings everything that the engine needs to the device.
  * @param {Loader} loader
  * @param {() => Promise<any>} openDevice asked for once the bundle is known to be whole in its small files
- * @param {{base: string, shelf: Shelf, signal?: AbortSignal, emit: (progress: Progress) => void}} context
+ * @param {{base: string, shelf: Shelf, signal?: AbortSignal, emit: (progress: Progress) => void, tunings: Tunings}} context
  * @returns {Promise<{model: Model, device: any}>}
  */
-export async function loadModel(loader, openDevice, { base, shelf, signal, emit }) {
+export async function loadModel(loader, openDevice, { base, shelf, signal, emit, tunings }) {
   const files = loader.files();
   const small = files.filter((file) => file.kind === 'small');
   const shards = files.filter((file) => file.kind === 'weights');
@@ -107,7 +107,9 @@ export async function loadModel(loader, openDevice, { base, shelf, signal, emit 
   const context = { base, shelf, signal, meter };
   // The device is asked for meanwhile: what is missing there is told before any weight is fetched.
   const [device] = await Promise.all([openDevice(), putAll(loader, small, context)]);
-  await loader.prepare(device);
+  const tuning = await tunings.recall(device);
+  const start = performance.now();
+  await loader.prepare(device, tuning ?? '');
   for (const [index, shard] of shards.entries()) {
     meter.shard = { index, count: shards.length, path: shard.path };
     await twice(shard, context, async (fresh, count) => {
@@ -130,8 +132,9 @@ export async function loadModel(loader, openDevice, { base, shelf, signal, emit 
     emit({ phase: 'compile', loaded: done, total });
   }, 250);
   try {
-    const model = await loader.finish();
+    const model = await loader.finish(tuning === undefined ? tuningSeconds(device, loader, start) : 0);
     throwIfAborted(signal);
+    await tunings.remember(device, model.tuning());
     emit({ phase: 'ready', loaded: total, total });
     return { model, device };
   } finally {
@@ -139,7 +142,23 @@ export async function loadModel(loader, openDevice, { base, shelf, signal, emit 
   }
 }
 
+/** Seconds for which variants of kernels are tried, once for a bundle on a device. */
+const TUNING_SECONDS = 0.3;
+
+/**
+ * None where trying would take longer than it is worth: on the CPU, and where shaders compile slowly. So far those of the model
+ * have compiled since `start`.
+ * @param {any} device @param {Loader} loader @param {number} start
+ */
+function tuningSeconds(device, loader, start) {
+  const { done, total } = loader.pipelines();
+  const each = (performance.now() - start) / 1000 / Math.max(done, 1);
+  const isGpu = device.adapterInfo && !device.adapterInfo.isFallbackAdapter;
+  return isGpu && done === total && each < TUNING_SECONDS / 10 ? TUNING_SECONDS : 0;
+}
+
 /** @typedef {{base: string, shelf: Shelf, signal?: AbortSignal, meter: Meter}} Context */
+/** @typedef {{recall: (device: any) => Promise<string | undefined>, remember: (device: any, tuning: string) => Promise<void>}} Tunings */
 
 /** @param {Loader} loader @param {BundleFile[]} files @param {Context} context */
 async function putAll(loader, files, context) {

@@ -11,13 +11,13 @@
  * const loader = new Loader(manifestBytes);
  * for (const file of loader.files().filter((f) => f.kind === 'small')) loader.put(file.path, await fetchAll(file));
  * const device = await adapter.requestDevice(descriptorFor(loader.requirements()));
- * await loader.prepare(device);                      // buffers; every pipeline starts to compile
+ * await loader.prepare(device, tuning);                      // buffers; every pipeline starts to compile
  * for (const file of loader.files().filter((f) => f.kind === 'weights')) {
  *   loader.shardBegin(file.path);
  *   for await (const chunk of stream(file)) await loader.shardWrite(chunk);
  *   await loader.shardEnd();                         // hash checked; `integrity` when wrong: call shardBegin again
  * }
- * const model = await loader.finish();               // waits for the pipelines
+ * const model = await loader.finish(seconds);               // waits for the pipelines
  * const result = await model.generate(JSON.stringify(messages), images, '{"maxNewTokens":64}', onEvent, signal);
  * ```
  */
@@ -109,8 +109,9 @@ export class Loader {
    * Checks the schedule, creates every buffer, and starts all pipelines; resolves when the buffers are there, while
    * pipelines still compile. `missing-limit`, `missing-feature`, `out-of-memory`, `invalid-bundle`.
    * After an error the loader can only be freed.
+   * @param tuning what `Model.tuning` gave on such a device, or an empty string
    */
-  prepare(device: GPUDevice | CpuDevice): Promise<void>;
+  prepare(device: GPUDevice | CpuDevice, tuning: string): Promise<void>;
   /** Begins a shard, or begins it anew. Bytes of a shard that turns out to be wrong may be on the GPU, but are not used. */
   shardBegin(path: string): void;
   /** The next bytes of the shard, in pieces of any size; not kept. Awaiting it bounds the memory that uploads take. */
@@ -119,8 +120,11 @@ export class Loader {
   shardEnd(): Promise<void>;
   /** Pipelines that are compiled, of how many. */
   pipelines(): { done: number; total: number };
-  /** Waits for the pipelines. `invalid-bundle` when a shard is missing or a shader is refused. Consumes the loader's content. */
-  finish(): Promise<Model>;
+  /**
+   * Waits for the pipelines. `invalid-bundle` when a shard is missing or a shader is refused. Consumes the loader's content.
+   * @param tuningSeconds how long variants of kernels are tried; 0 takes those that were chosen, or the usual ones
+   */
+  finish(tuningSeconds: number): Promise<Model>;
   free(): void;
 }
 
@@ -227,6 +231,8 @@ export interface Profile {
 /** A model on a device. */
 export class Model {
   private constructor();
+  /** The variants of kernels that were found the fastest while it was loaded; empty when none were tried. */
+  tuning(): string;
   info(): BundleFacts & {
     device: string;
     /** Dispatches of one decoded token, sampling included. */

@@ -52,15 +52,16 @@ export function makeGpu() {
   const gpu = {
     /** @type {any[]} */ devices: [],
     missing: false,
+    info: /** @type {Record<string, unknown>} */ ({ description: 'fake adapter' }),
     limits: /** @type {Record<string, number>} */ ({ maxBufferSize: 1000 }),
     requestAdapter: async () => gpu.missing ? null : {
       limits: gpu.limits,
       features: new Set(['timestamp-query']),
-      info: { description: 'fake adapter' },
+      info: gpu.info,
       requestDevice: async (/** @type {any} */ descriptor) => {
         /** @type {(info: any) => void} */ let lose = () => {};
         const lost = new Promise((resolve) => { lose = resolve; });
-        const device = { descriptor, lost, isLost: false, adapterInfo: { description: 'fake adapter' }, destroy() { device.isLost = true; lose({ reason: 'destroyed', message: 'gone' }); } };
+        const device = { descriptor, lost, isLost: false, adapterInfo: gpu.info, destroy() { device.isLost = true; lose({ reason: 'destroyed', message: 'gone' }); } };
         gpu.devices.push(device);
         return device;
       },
@@ -71,7 +72,7 @@ export function makeGpu() {
 
 /** @param {{delay?: number}} [options] milliseconds of a token */
 export function makeEngine({ delay = 0 } = {}) {
-  const log = { models: 0, freed: 0, prompts: /** @type {any[]} */ ([]), running: 0, mostRunning: 0 };
+  const log = { models: 0, freed: 0, prompts: /** @type {any[]} */ ([]), running: 0, mostRunning: 0, tunings: /** @type {string[]} */ ([]), tuningSeconds: /** @type {number[]} */ ([]) };
 
   class Model {
     /** @param {any} device */
@@ -160,7 +161,8 @@ export function makeEngine({ delay = 0 } = {}) {
     put(/** @type {string} */ path, /** @type {Uint8Array} */ bytes) {
       this.check(path, bytes);
     }
-    async prepare(/** @type {any} */ device) {
+    async prepare(/** @type {any} */ device, /** @type {string} */ tuning) {
+      log.tunings.push(tuning);
       for (const path of ['schedule.json', 'model/tokenizer.bin']) if (!this.have.has(path)) throw fail('internal', `${path} was not put`);
       this.device = device;
     }
@@ -177,10 +179,12 @@ export function makeEngine({ delay = 0 } = {}) {
     pipelines() {
       return { done: 3, total: 3 };
     }
-    async finish() {
+    async finish(/** @type {number} */ tuningSeconds) {
+      log.tuningSeconds.push(tuningSeconds);
+      this.tuned = tuningSeconds > 0 ? 'shaders/a.wgsl narrow\n' : '';
       const files = this.files().filter((/** @type {any} */ file) => file.kind === 'weights');
       for (const { path } of files) if (!this.have.has(path)) throw fail('invalid-bundle', `${path} is missing`);
-      return new Model(this.device);
+      return Object.assign(new Model(this.device), { tuning: () => this.tuned });
     }
     free() {}
   }

@@ -41,6 +41,17 @@ test('a second visit needs no network', async () => {
   await assert.rejects(Qwen.load(world.url, world.load), { code: 'network' });
 });
 
+test('kernels are tried once for a bundle on a device', async () => {
+  const world = makeWorld();
+  for (let visit = 0; visit < 2; visit++) (await Qwen.load(world.url, world.load)).close();
+  assert.deepEqual(world.log.tunings, ['', 'shaders/a.wgsl narrow\n']);
+  assert.deepEqual(world.log.tuningSeconds, [0.3, 0]);
+  // Another device has other fastest kernels; those of a renderer on the CPU are not worth the time.
+  world.gpu.info = { description: 'another adapter', isFallbackAdapter: true };
+  (await Qwen.load(world.url, world.load)).close();
+  assert.deepEqual([world.log.tunings.at(-1), world.log.tuningSeconds.at(-1)], ['', 0]);
+});
+
 test('a damaged shard is fetched once more, and refused when it stays damaged', async () => {
   const world = makeWorld();
   let damaged = 0;

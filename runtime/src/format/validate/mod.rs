@@ -10,8 +10,8 @@ mod commands;
 mod manifest;
 
 use super::{
-    Bounds, Entry, Expr, FORMAT_VERSION, FormatError, MAX_SYMBOLS, MAX_WORKGROUPS, Manifest, Place, Problem,
-    SCHEDULE_FILE, Schedule, TensorSlot,
+    BASELINE, Bounds, Entry, Expr, FORMAT_VERSION, FormatError, MAX_SYMBOLS, MAX_WORKGROUPS, Manifest, Place,
+    Problem, SCHEDULE_FILE, Schedule, TensorSlot,
 };
 
 pub use buffers::memory;
@@ -20,6 +20,7 @@ use crate::printable::{is_printable, printable};
 
 const MAX_BUFFERS: usize = 1 << 16;
 const MAX_PIPELINES: usize = 1 << 12;
+const MAX_VARIANTS: usize = 16;
 const MAX_ENTRIES: usize = 64;
 const MAX_COMMANDS: usize = 1 << 18;
 const MAX_SLOTS: usize = 1 << 12;
@@ -106,12 +107,22 @@ fn check_pipelines(place: &Place, manifest: &Manifest, schedule: &Schedule) -> R
     check_count(place, "pipelines", schedule.pipelines.len(), MAX_PIPELINES)?;
     for (index, pipeline) in schedule.pipelines.iter().enumerate() {
         let place = place.item(format_args!("pipeline {index}"));
-        if let Some(path) = [Some(&pipeline.shader), pipeline.subgroups.as_ref()]
-            .into_iter()
-            .flatten()
-            .find(|path| !manifest.lists(path))
-        {
-            return Err(place.error(Problem::UnlistedFile { path: path.clone() }));
+        let variants = &pipeline.variants;
+        check_count(&place, "variants", variants.len(), MAX_VARIANTS)?;
+        for (at, variant) in variants.iter().enumerate() {
+            check_identifier(&place, "name of a variant", &variant.name)?;
+            let earlier = variants.iter().take(at).any(|other| other.name == variant.name);
+            if earlier || variant.name == BASELINE {
+                return Err(place.error(Problem::Duplicate { what: "variant", name: variant.name.clone() }));
+            }
+        }
+        let modules = variants.iter().map(|variant| (&variant.shader, variant.workgroup_size));
+        let modules = modules.chain([(&pipeline.shader, pipeline.workgroup_size)]);
+        for (path, size) in modules {
+            if !manifest.lists(path) {
+                return Err(place.error(Problem::UnlistedFile { path: path.clone() }));
+            }
+            check_workgroup(&place, manifest, size)?;
         }
         check_identifier(&place, "shader entry point", &pipeline.entry)?;
         let storage = match pipeline.bindings.as_slice() {
@@ -130,14 +141,18 @@ fn check_pipelines(place: &Place, manifest: &Manifest, schedule: &Schedule) -> R
             count,
             needs.max_storage_buffers_per_stage.into(),
         )?;
-        let product = pipeline.workgroup_size.iter().try_fold(1_u64, |n, s| n.checked_mul((*s).into()));
-        match product {
-            Some(1..) => {}
-            _ => return Err(place.error(Problem::Kind("the workgroup has no invocations"))),
-        }
-        check_limit(&place, "the workgroup size", product.unwrap_or(u64::MAX), needs.max_invocations.into())?;
     }
     Ok(())
+}
+
+fn check_workgroup(place: &Place, manifest: &Manifest, size: [u32; 3]) -> Result<(), FormatError> {
+    let product = size.iter().try_fold(1_u64, |n, s| n.checked_mul((*s).into()));
+    match product {
+        Some(1..) => {}
+        _ => return Err(place.error(Problem::Kind("the workgroup has no invocations"))),
+    }
+    let most = manifest.requirements.max_invocations.into();
+    check_limit(place, "the workgroup size", product.unwrap_or(u64::MAX), most)
 }
 
 fn check_limit(place: &Place, what: &'static str, value: u64, limit: u64) -> Result<(), FormatError> {

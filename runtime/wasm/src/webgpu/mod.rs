@@ -89,6 +89,12 @@ impl WebGpu {
         fields.iter().find_map(field).unwrap_or_else(|| "WebGPU".to_owned())
     }
 
+    /// Browsers say so of an adapter, or call it by its name.
+    pub(crate) fn is_software(&self) -> bool {
+        let info = get(self.device.as_ref(), "adapterInfo");
+        get(&info, "isFallbackAdapter").is_truthy() || self.name().contains("SwiftShader")
+    }
+
     pub(crate) fn has_feature(&self, name: &str) -> bool {
         self.device.features().has(name)
     }

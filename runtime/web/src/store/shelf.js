@@ -69,7 +69,8 @@ export class Shelf {
     }
     for (const key of await this.store.keys()) {
       // Another tab's probe goes by itself; a file that is open elsewhere goes next time.
-      if (!wanted.has(key) && !key.startsWith('probe-')) await this.store.remove(key).catch(() => {});
+      const tuned = key.startsWith('tuning-') && Object.values(index).some(({ manifest }) => manifest.startsWith(key.slice(7, 23)));
+      if (!wanted.has(key) && !tuned && !key.startsWith('probe-')) await this.store.remove(key).catch(() => {});
     }
   }
 
