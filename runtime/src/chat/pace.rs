@@ -2,10 +2,13 @@
 //!
 //! Bringing tokens back takes time that does not depend on how many they are: some milliseconds in one browser, a tick of
 //! 100 ms in another. More tokens at a time share it. But text then comes in spurts, an abort comes later, and what was
-//! decoded past the end is for nothing. So the number doubles while that makes a token markedly cheaper.
+//! decoded past the end is for nothing. So the number doubles while nobody can see the spurts, and on while that makes a token
+//! markedly cheaper.
 
 /// What a doubling must save of a token's time to be worth it.
 const WORTH: f64 = 0.07;
+/// Seconds of a batch up to which text comes as smoothly as a screen shows it.
+const SMOOTH: f64 = 0.016;
 /// Seconds of a token from which on two at a time are not even tried: whoever waits for an abort waits for a batch.
 const SLOW: f64 = 0.3;
 
@@ -41,7 +44,8 @@ impl Pace {
         }
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
         let each = seconds / count as f64;
-        if self.before.is_some_and(|before| each > before * (1.0 - WORTH)) {
+        let is_worth = self.before.is_none_or(|before| each <= before * (1.0 - WORTH));
+        if !is_worth && seconds > SMOOTH {
             self.count = (self.count / 2).max(1);
             self.settled = true;
         } else if count * 2 > self.most || each > SLOW {
@@ -73,7 +77,9 @@ mod tests {
     fn latency_is_shared_by_as_many_tokens_as_it_is_worth() {
         assert_eq!(settles_at(0.1, 0.005, 16), 16, "a tick of 100 ms");
         assert_eq!(settles_at(0.003, 0.001, 16), 16);
-        assert_eq!(settles_at(0.0005, 0.005, 16), 1, "latency is nothing beside a token");
+        assert_eq!(settles_at(0.0005, 0.02, 16), 1, "latency is nothing beside a token");
+        assert_eq!(settles_at(0.0001, 0.001, 16), 8, "nobody sees so short a spurt");
+        assert_eq!(settles_at(0.0, 0.005, 16), 2, "but one of four tokens");
         assert_eq!(settles_at(0.0, 1.0, 16), 1, "a slow device");
         assert_eq!(settles_at(0.1, 0.005, 4), 4);
         assert_eq!(settles_at(0.0, 0.0, 16), 16);
