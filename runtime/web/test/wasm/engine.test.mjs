@@ -46,13 +46,13 @@ before(async () => {
   const { optionalFeatures } = loader.requirements();
   const requiredFeatures = optionalFeatures.filter((name) => adapter.features.has(name));
   device = await adapter.requestDevice({ requiredFeatures });
-  await loader.prepare(device);
+  await loader.prepare(device, '');
   // SwiftShader compiles under one lock; uploading meanwhile would wait for it, and node with it.
   while (loader.pipelines().done < loader.pipelines().total) await sleep(200);
 
   const shards = loader.files().filter(({ kind }) => kind === 'weights');
   assert.ok(shards.length > 0);
-  await assert.rejects(loader.finish(), { code: 'invalid-bundle' }, 'no shard has come');
+  await assert.rejects(loader.finish(0), { code: 'invalid-bundle' }, 'no shard has come');
   for (const { path } of shards) {
     const damaged = Uint8Array.from(file(path));
     damaged[damaged.length >> 1] ^= 1;
@@ -61,7 +61,7 @@ before(async () => {
     // Another try, in pieces that end nowhere in particular.
     await upload(loader, path, file(path), 1001);
   }
-  model = await loader.finish();
+  model = await loader.finish(0);
 }, { timeout: 1_800_000 });
 
 after(() => {
