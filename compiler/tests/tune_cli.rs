@@ -1,4 +1,5 @@
-//! `qwenc tune` as a user calls it: what it finds is kept, and gone by.
+//! `qwenc tune` as a user calls it: what it finds is kept, and bundles are right with every choice. That loading goes by a choice is
+//! tested in the runtime.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod common;
@@ -21,7 +22,7 @@ fn succeed(output: &Output) -> String {
 }
 
 #[test]
-fn what_tuning_finds_is_kept_and_gone_by() {
+fn what_tuning_finds_is_kept_and_every_choice_is_right() {
     let dir = tempfile::tempdir().unwrap();
     let (out, cache) = (dir.path().join("out"), dir.path().join("cache"));
     let golden = common::golden("text");
