@@ -76,10 +76,21 @@ pub struct KernelVariant {
     pub name: &'static str,
     /// The complete WGSL module; the entry point is `main`.
     pub source: String,
-    /// Whether it uses subgroups: any size from 4 on, and a subgroup has neighbouring invocations.
-    pub subgroups: bool,
+    /// What a device must have for it.
+    pub needs: Need,
     /// Invocations per workgroup.
     pub workgroup_size: [u32; 3],
+}
+
+/// What a variant needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing that not every device has.
+    Nothing,
+    /// Subgroups: of any size from 4 on, of neighbouring invocations.
+    Subgroups,
+    /// A device that is a renderer on a CPU: any other one is slow with it.
+    Software,
 }
 
 impl Kernel {
@@ -88,7 +99,7 @@ impl Kernel {
     /// # Errors
     /// When it is not valid WGSL.
     pub(crate) fn with_variant(mut self, variant: KernelVariant) -> Result<Self, CodegenError> {
-        let features = if variant.subgroups { Features::Subgroups } else { Features::None };
+        let features = if variant.needs == Need::Subgroups { Features::Subgroups } else { Features::None };
         crate::validate::validate(self.family, &variant.source, variant.workgroup_size, features)?;
         self.variants.push(variant);
         Ok(self)

@@ -43,5 +43,5 @@ mod weight_read;
 pub mod wgsl_expr;
 pub mod wgsl_math;
 
-pub use kernel::{CodegenError, Kernel, KernelVariant, Symbols};
+pub use kernel::{CodegenError, Kernel, KernelVariant, Need, Symbols};
 pub use view::{BufferKey, Elem, View};

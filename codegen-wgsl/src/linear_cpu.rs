@@ -1,5 +1,5 @@
-//! Fused linear layers for one thread: what a device without a GPU runs in place of [`crate::linear_gemv`] and
-//! [`crate::linear_gemm`], with their bindings and their workgroups.
+//! A fused linear layer of one row for one thread: what a device without a GPU runs in place of [`crate::linear_gemv`], with
+//! its bindings and its workgroups.
 //!
 //! Invocations that share a dot product and add up through workgroup memory are what keeps a GPU busy, and on one thread
 //! nothing but work: adding up costs more than the products. Here one invocation makes everything, in the order in which it
@@ -46,34 +46,4 @@ pub(crate) struct Gemv<'a> {
     pub(crate) turn: String,
     /// The result, of `y0`, `y1` and `scale`.
     pub(crate) value: &'a str,
-}
-
-/// The module of a layer of many rows.
-#[derive(Template)]
-#[template(path = "linear_gemm_cpu.wgsl", escape = "none")]
-pub(crate) struct Gemm<'a> {
-    pub(crate) rows: &'a str,
-    pub(crate) k: u32,
-    pub(crate) k4: u32,
-    /// Eights of columns.
-    pub(crate) pairs: u32,
-    pub(crate) n: u32,
-    pub(crate) weight_rows: u32,
-    pub(crate) weight: &'a str,
-    pub(crate) glu: bool,
-    pub(crate) declarations: &'a str,
-    pub(crate) functions: &'a str,
-    pub(crate) m_count: &'a str,
-    pub(crate) x_split: &'a str,
-    pub(crate) x_body: &'a str,
-    pub(crate) weight_functions: &'a str,
-    pub(crate) store: &'a str,
-    /// Outputs that four accumulated columns make.
-    pub(crate) values: &'a [String],
-}
-
-/// Whether the four rows of a weight of `k` columns that are unpacked at a time are worth a memory of their own: they should stay
-/// in a cache.
-pub(crate) const fn unpacks(k: u32) -> bool {
-    k <= 1 << 15
 }

@@ -5,9 +5,8 @@ use qwenc_ir::Dim;
 
 use crate::checks::{Checks, render};
 use crate::indexing::{describe, strs};
-use crate::kernel::{CodegenError, Kernel, Symbols};
+use crate::kernel::{CodegenError, Kernel, KernelVariant, Need, Symbols};
 use crate::linear::{Layer, LinearParams};
-use crate::linear_cpu;
 use crate::weight_read::Grain;
 use crate::wgsl_math::MathLibrary;
 
@@ -17,24 +16,59 @@ const TILE: i64 = 64;
 /// Vectors of four columns that go through workgroup memory together.
 const SLICE: u32 = 8;
 
-#[derive(Template)]
-#[template(path = "linear_gemm.wgsl", escape = "none")]
-struct Source {
+/// What all modules of a layer have: its operands, and what is done with them.
+struct Parts {
     rows: String,
     k: u32,
+    /// Vectors of four columns.
+    k4: u32,
+    /// Eights of columns.
+    pairs: u32,
     n: u32,
-    slices: u32,
+    weight_rows: u32,
     weight: String,
     glu: bool,
     declarations: String,
     functions: String,
     m_count: String,
     x_split: String,
-    x_body: String,
     weight_functions: String,
     store: String,
     /// Outputs that four accumulated columns make.
     values: Vec<String>,
+}
+
+/// The module for GPUs.
+#[derive(Template)]
+#[template(path = "linear_gemm.wgsl", escape = "none")]
+struct Tiled<'a> {
+    parts: &'a Parts,
+    x_body: String,
+    /// The end of the vectors that x has or is padded to, where some behind it are asked for.
+    beyond: Option<u32>,
+    slices: u32,
+}
+
+/// The module for renderers on a CPU.
+#[derive(Template)]
+#[template(path = "linear_gemm_software.wgsl", escape = "none")]
+struct Software<'a> {
+    parts: &'a Parts,
+    x_body: String,
+    beyond: Option<u32>,
+}
+
+/// The module for one thread: what a device without a GPU runs.
+///
+/// Invocations that share a dot product and add up through workgroup memory are what keeps a GPU busy, and on one thread
+/// nothing but work: adding up costs more than the products. Here one invocation makes everything, in the order in which it
+/// lies, and sums stay in registers.
+#[derive(Template)]
+#[template(path = "linear_gemm_cpu.wgsl", escape = "none")]
+struct OneThread<'a> {
+    parts: &'a Parts,
+    x_body: String,
+    beyond: Option<u32>,
 }
 
 /// The layer for `[..., K]`; `params.norm` must be absent (prefill normalises in a kernel of its own).
@@ -54,54 +88,50 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
             .to_vec(),
     };
     let (x_split, row) = bound.row(symbols);
-    let slices = layer.k4.div_ceil(SLICE);
-    let source = Source {
+    let parts = Parts {
         rows: describe(std::slice::from_ref(&layer.rows)).trim_matches(['[', ']']).to_string(),
         k: layer.k,
+        k4: layer.k4,
+        pairs: layer.k.div_ceil(8),
         n: layer.n,
-        slices,
+        weight_rows: layer.weight_rows,
         weight: bound.weight.describe(),
         glu: params.glu.is_some(),
         declarations: bound.bindings.declarations(),
         functions: library.text(),
         m_count: symbols.wgsl(&layer.rows),
         x_split,
-        x_body: bound.x.body(symbols, &strs(&row), layer.k, slices * SLICE),
         weight_functions: bound.weight.functions(symbols)
             + &bound.weight.pair_functions(symbols, layer.weight_rows),
         store,
         values,
     };
+    let x_body = |vectors| bound.x.body(symbols, &strs(&row), layer.k, vectors);
+    let slices = layer.k4.div_ceil(SLICE);
+    let padded = slices * SLICE;
+    let tiled = Tiled { parts: &parts, x_body: x_body(padded), beyond: Some(padded), slices };
+    let software = Software { parts: &parts, x_body: x_body(2 * parts.pairs), beyond: None };
+    let one_thread = OneThread { parts: &parts, x_body: x_body(layer.k4), beyond: None };
+
     let workgroups =
         [Dim::from(layer.weight_rows).ceil_div(TILE), layer.rows.ceil_div(TILE), Dim::constant(1)];
-    let baseline = render(FAMILY, &source)?;
-    let on_processor = on_processor(&layer, &source, &bound.x.body(symbols, &strs(&row), layer.k, layer.k4))?;
-    let kernel = bound.bindings.finish(FAMILY, symbols, baseline, [256, 1, 1], workgroups)?;
-    match on_processor {
+    let (tiled, software) = (render(FAMILY, &tiled)?, render(FAMILY, &software)?);
+    let one_thread = unpacks(layer.k).then(|| render(FAMILY, &one_thread)).transpose()?;
+    let kernel = bound.bindings.finish(FAMILY, symbols, tiled, [256, 1, 1], workgroups)?;
+    let kernel = kernel.with_variant(KernelVariant {
+        name: "software",
+        source: software,
+        needs: Need::Software,
+        workgroup_size: [128, 1, 1],
+    })?;
+    match one_thread {
         Some(module) => kernel.with_cpu(module),
         None => Ok(kernel),
     }
 }
 
-/// The module for a processor, for rows that are not too long.
-fn on_processor(layer: &Layer, source: &Source, x_body: &str) -> Result<Option<String>, CodegenError> {
-    let module = linear_cpu::unpacks(layer.k).then(|| linear_cpu::Gemm {
-        rows: &source.rows,
-        k: layer.k,
-        k4: layer.k4,
-        pairs: layer.k.div_ceil(8),
-        n: layer.n,
-        weight_rows: layer.weight_rows,
-        weight: &source.weight,
-        glu: source.glu,
-        declarations: &source.declarations,
-        functions: &source.functions,
-        m_count: &source.m_count,
-        x_split: &source.x_split,
-        x_body,
-        weight_functions: &source.weight_functions,
-        store: &source.store,
-        values: &source.values,
-    });
-    module.map(|module| render(FAMILY, &module)).transpose()
+/// Whether the four rows of a weight of `k` columns that are unpacked at a time are worth a memory of their own: they should stay
+/// in a cache.
+const fn unpacks(k: u32) -> bool {
+    k <= 1 << 15
 }

@@ -11,7 +11,7 @@ use qwenc_ir::Dim;
 use crate::checks::{Checks, render};
 use crate::gemv_geometry::{Geometry, Norm};
 use crate::indexing::halves;
-use crate::kernel::{CodegenError, Kernel, KernelVariant, Symbols, grid_1d, limits};
+use crate::kernel::{CodegenError, Kernel, KernelVariant, Need, Symbols, grid_1d, limits};
 use crate::linear::{BoundLayer, Layer, LinearParams};
 use crate::linear_cpu;
 use crate::view::Elem;
@@ -199,7 +199,8 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
     let baseline = render(FAMILY, &baseline)?;
     let variant = |name, g: Geometry, subgroups| {
         let source = render(FAMILY, &source_of(g, subgroups))?;
-        Ok::<_, CodegenError>(KernelVariant { name, source, subgroups, workgroup_size: [g.size(), 1, 1] })
+        let needs = if subgroups { Need::Subgroups } else { Need::Nothing };
+        Ok::<_, CodegenError>(KernelVariant { name, source, needs, workgroup_size: [g.size(), 1, 1] })
     };
     let mut variants = vec![variant("subgroups", g, true)?];
     if let Some(narrow) = g.narrow() {

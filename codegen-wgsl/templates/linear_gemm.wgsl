@@ -1,37 +1,14 @@
-// A linear layer of many rows: x [{{ rows }}, {{ k }}] to [{{ rows }}, {{ n }}]{% if glu %}, each from a gate row and an up row{% endif %}.
-// weight: {{ weight }}.
+// A linear layer of many rows: x [{{ parts.rows }}, {{ parts.k }}] to [{{ parts.rows }}, {{ parts.n }}]{% if parts.glu %}, each from a gate row and an up row{% endif %}.
+// weight: {{ parts.weight }}.
 // A workgroup makes a tile of 64 rows by 64 rows of the weight, 32 columns of both at a time through workgroup memory.
 // Four groups of 64 invocations share these columns, 8 each; an invocation sums 8 by 8 of the tile over its columns, and
 // in the end the sums of the groups are added.
 
-{{ declarations }}
-{{ functions -}}
+{% include "linear_gemm_parts.wgsl" %}
 // [x or weight][group][column of the group][place]: four rows at one column. Rows 4i to 4i+3 are at place i ^ v, where v
 // is the vector of four columns: invocations that write one vector each, or read one row each, meet different banks.
 // Behind the last slice: sums of the groups.
 var<workgroup> tile: array<array<array<array<vec4<f32>, 16>, 8>, 4>, 2>;
-
-// Elements 4q to 4q+3 of a row of x; zeros beyond its end. Rows behind the last give that one's, which is not stored.
-fn x4(row: u32, vector: u32) -> vec4<f32> {
-    let m = min(row, {{ m_count }} - 1u);
-    let q = min(vector, {{ slices * 8 - 1 }}u);
-{{ x_split }}{{ x_body -}}
-}
-
-{{ weight_functions -}}
-{{ store }}
-// Stores what is complete of row m; `r` is the row of the weight behind the first element.
-fn store_row(acc: vec4<f32>, m: u32, r: u32) {
-    if (m >= {{ m_count }}) {
-        return;
-    }
-    let n = {% if glu %}r / 2u{% else %}r{% endif %};
-{%- for (index, value) in values.iter().enumerate() %}
-    if (n + {{ index }}u < {{ n }}u) {
-        store({{ value }}, m, n + {{ index }}u);
-    }
-{%- endfor %}
-}
 
 @compute @workgroup_size(256, 1, 1)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {

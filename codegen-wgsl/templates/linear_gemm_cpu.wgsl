@@ -1,33 +1,11 @@
-// A linear layer of many rows for one thread: x [{{ rows }}, {{ k }}] to [{{ rows }}, {{ n }}]{% if glu %}, each from a gate row and an up row{% endif %}.
-// weight: {{ weight }}.
+// A linear layer of many rows for one thread: x [{{ parts.rows }}, {{ parts.k }}] to [{{ parts.rows }}, {{ parts.n }}]{% if parts.glu %}, each from a gate row and an up row{% endif %}.
+// weight: {{ parts.weight }}.
 // The first workgroup of 64 rows makes all of their columns, by itself. Four rows of the weight are unpacked, then two rows of x
 // at a time meet them: eight sums of vectors stay in registers, and nothing waits for anybody.
 
-{{ declarations }}
-{{ functions -}}
+{% include "linear_gemm_parts.wgsl" %}
 // Vector q of the four rows of the weight at 4q to 4q+3.
-var<workgroup> unpacked: array<vec4<f32>, {{ pairs * 8 }}>;
-
-// Elements 4q to 4q+3 of a row of x; zeros beyond its end. Rows behind the last give that one's, which is not stored.
-fn x4(row: u32, q: u32) -> vec4<f32> {
-    let m = min(row, {{ m_count }} - 1u);
-{{ x_split }}{{ x_body -}}
-}
-
-{{ weight_functions -}}
-{{ store }}
-// Stores what is complete of row m; `r` is the row of the weight behind the first element.
-fn store_row(acc: vec4<f32>, m: u32, r: u32) {
-    if (m >= {{ m_count }}) {
-        return;
-    }
-    let n = {% if glu %}r / 2u{% else %}r{% endif %};
-{%- for (index, value) in values.iter().enumerate() %}
-    if (n + {{ index }}u < {{ n }}u) {
-        store({{ value }}, m, n + {{ index }}u);
-    }
-{%- endfor %}
-}
+var<workgroup> unpacked: array<vec4<f32>, {{ parts.pairs * 8 }}>;
 
 fn total(a: vec4<f32>) -> f32 {
     return (a.x + a.y) + (a.z + a.w);
@@ -38,9 +16,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>) {
     if (wid.x > 0u) {
         return;
     }
-    let end = min(wid.y * 64u + 64u, {{ m_count }});
-    for (var r = 0u; r < {{ weight_rows }}u; r += 4u) {
-        for (var p = 0u; p < {{ pairs }}u; p++) {
+    let end = min(wid.y * 64u + 64u, {{ parts.m_count }});
+    for (var r = 0u; r < {{ parts.weight_rows }}u; r += 4u) {
+        for (var p = 0u; p < {{ parts.pairs }}u; p++) {
 {%- for j in 0..4 %}
             let w{{ j }} = w8(r + {{ j }}u, p);
             unpacked[8u * p + {{ j }}u] = first4(w{{ j }});
@@ -53,7 +31,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>) {
             var acc{{ i }}_{{ j }} = vec4<f32>();
 {%- endfor %}
 {%- endfor %}
-            for (var q = 0u; q < {{ k4 }}u; q++) {
+            for (var q = 0u; q < {{ parts.k4 }}u; q++) {
                 let x0 = x4(m, q);
                 let x1 = x4(m + 1u, q);
 {%- for j in 0..4 %}

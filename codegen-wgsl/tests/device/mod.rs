@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use qwenc_codegen_wgsl::{BufferKey, Elem, Kernel, Symbols, View};
+use qwenc_codegen_wgsl::{BufferKey, Elem, Kernel, Need, Symbols, View};
 use qwenc_ir::Dim;
 use qwenc_runtime::gpu::Gpu;
 use qwenc_runtime::gpu::probe::{run_kernel, test_gpus};
@@ -160,13 +160,15 @@ impl Device {
                 .map_err(|error| error.to_string())
         };
         let results = match target {
-            // All modules, which must agree; what the test looks at is the variant to prefer.
+            // All modules, which must agree; what the test looks at is the variant that a GPU prefers.
             Target::Gpu(gpu) => on_gpu(gpu, &kernel.source).and_then(|baseline| {
                 let mut preferred = None;
                 for variant in &kernel.variants {
                     let results = on_gpu(gpu, &variant.source)?;
                     agree(&format!("{}, {}", kernel.family, variant.name), &baseline, &results);
-                    preferred.get_or_insert(results);
+                    if variant.needs != Need::Software {
+                        preferred.get_or_insert(results);
+                    }
                 }
                 Ok(preferred.unwrap_or(baseline))
             }),
@@ -229,7 +231,7 @@ fn dump(kernel: &Kernel) {
     std::fs::create_dir_all(&folder).unwrap();
     // Browsers want to be told of subgroups, which naga takes as they are.
     let variants = kernel.variants.iter().map(|variant| {
-        let prelude = if variant.subgroups { "enable subgroups;\n" } else { "" };
+        let prelude = if variant.needs == Need::Subgroups { "enable subgroups;\n" } else { "" };
         format!("{prelude}{}", variant.source)
     });
     for source in [kernel.source.clone()].into_iter().chain(variants) {

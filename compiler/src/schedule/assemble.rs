@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use qwenc_codegen_wgsl::{BufferKey, Elem, Kernel, Symbols};
+use qwenc_codegen_wgsl::{BufferKey, Elem, Kernel, Need, Symbols};
 use qwenc_ir::dim::Atom;
 use qwenc_ir::{Dim, StateKind};
 use qwenc_runtime::format::{
@@ -327,7 +327,11 @@ impl<'a> Assembly<'a> {
         let variants = kernel.variants.iter().map(|variant| Variant {
             name: variant.name.into(),
             shader: format!("shaders/{}_{}_{}.wgsl", kernel.family, short(&digest), variant.name),
-            needs: variant.subgroups.then_some(Feature::Subgroups).into_iter().collect(),
+            needs: match variant.needs {
+                Need::Nothing => Vec::new(),
+                Need::Subgroups => vec![Feature::Subgroups],
+                Need::Software => vec![Feature::Software],
+            },
             workgroup_size: variant.workgroup_size,
         });
         let variants: Vec<_> = variants.collect();

@@ -42,6 +42,7 @@ impl Backend for Gpu {
         let features = self.device().features();
         variant.needs.iter().all(|feature| match feature {
             Feature::Subgroups => features.contains(wgpu::Features::SUBGROUP),
+            Feature::Software => self.is_software(),
         })
     }
 

@@ -162,13 +162,15 @@ pub struct Variant {
     pub workgroup_size: [u32; 3],
 }
 
-/// An optional feature of devices.
+/// What not every device has, or is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {
     /// Subgroups of at least 4 invocations, which are neighbours.
     Subgroups,
+    /// The device is a renderer on a CPU: to any other one, what needs this is slow.
+    Software,
 }
 
 /// How a shader declares a binding.

@@ -133,6 +133,7 @@ impl Backend for Device {
         self.gpu().is_some_and(|gpu| {
             variant.needs.iter().all(|feature| match feature {
                 Feature::Subgroups => gpu.has_feature("subgroups"),
+                Feature::Software => gpu.is_software(),
             })
         })
     }
