@@ -5,7 +5,28 @@ export class FakeFolder {
   constructor(quota = Infinity) {
     /** @type {Map<string, Uint8Array>} */ this.files = new Map();
     /** @type {Set<string>} */ this.open = new Set();
+    /** How often a file is open for readers. @type {Map<string, number>} */ this.readers = new Map();
     this.quota = quota;
+  }
+  /** @param {string} name */
+  reader(name) {
+    if (this.open.has(name)) throw new DOMException('open', 'NoModificationAllowedError');
+    const count = (/** @type {number} */ more) => this.readers.set(name, (this.readers.get(name) ?? 0) + more);
+    const bytes = () => this.files.get(name) ?? new Uint8Array();
+    count(1);
+    return {
+      getSize: () => bytes().length,
+      read: (/** @type {Uint8Array} */ into, /** @type {{at: number}} */ { at }) => {
+        const part = bytes().subarray(at, at + into.length);
+        into.set(part);
+        return part.length;
+      },
+      close: () => count(-1),
+    };
+  }
+  /** @param {string} name */
+  locked(name) {
+    return this.open.has(name) || (this.readers.get(name) ?? 0) > 0;
   }
   used() {
     return [...this.files.values()].reduce((sum, file) => sum + file.length, 0);
@@ -18,8 +39,9 @@ export class FakeFolder {
     }
     return {
       getFile: async () => new Blob([/** @type {any} */ (this.files.get(name))]),
-      createSyncAccessHandle: async () => {
-        if (this.open.has(name)) throw new DOMException('open', 'NoModificationAllowedError');
+      createSyncAccessHandle: async (/** @type {{mode?: string}} */ { mode } = {}) => {
+        if (mode === 'read-only') return this.reader(name);
+        if (this.locked(name)) throw new DOMException('open', 'NoModificationAllowedError');
         this.open.add(name);
         return {
           getSize: () => this.files.get(name)?.length,
@@ -41,7 +63,7 @@ export class FakeFolder {
   }
   /** @param {string} name */
   async removeEntry(name) {
-    if (this.open.has(name)) throw new DOMException('open', 'NoModificationAllowedError');
+    if (this.locked(name)) throw new DOMException('open', 'NoModificationAllowedError');
     this.files.delete(name);
   }
   async *keys() {

@@ -43,6 +43,26 @@ for (const [name, make] of /** @type {[string, () => any][]} */ ([['opfs', opfs]
   });
 }
 
+test('opfs: a file is read in place by several at a time, and past a writer; whoever stops lets go of it', async () => {
+  const store = opfs();
+  await store.put('a', new Uint8Array(3 << 20).map((_, at) => at >> 16));
+  const [one, other] = [store.read('a'), store.read('a')];
+  const first = (await one.next()).value;
+  assert.equal(first?.length, 1 << 20);
+  assert.equal((await other.next()).value?.[0], 0);
+  assert.equal((await one.next()).value?.buffer, first?.buffer, 'one buffer');
+  await assert.rejects(store.append('a'), { name: 'NoModificationAllowedError' });
+  await one.return();
+  await other.return();
+  const writer = await store.append('a');
+  await writer.write(text('!'));
+  let bytes = 0;
+  for await (const part of store.read('a')) bytes += part.length;
+  assert.equal(bytes, (3 << 20) + 1);
+  await writer.close();
+  await store.remove('a');
+});
+
 test('the first store that works is taken, and memory when none does', async () => {
   const refuses = async () => { throw new DOMException('private window', 'SecurityError'); };
   assert.equal((await openStore('auto', { opfs: async () => opfs(), cache: async () => cache() })).kind, 'opfs');
