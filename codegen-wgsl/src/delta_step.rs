@@ -5,7 +5,7 @@ use qwenc_ir::Dim;
 
 use crate::checks::{Access, Checks, render};
 use crate::delta::DeltaParams;
-use crate::kernel::{Bindings, CodegenError, Kernel, Symbols};
+use crate::kernel::{Bindings, CodegenError, Kernel, KernelVariant, Need, Symbols};
 
 const FAMILY: &str = "delta_step";
 const WORKGROUP: u32 = 256;
@@ -15,40 +15,15 @@ const COLUMNS: u32 = 16;
 /// The module for one thread, which has no groups of invocations to add up.
 #[derive(Template)]
 #[template(path = "delta_step_cpu.wgsl", escape = "none")]
-struct OnProcessor<'a> {
-    declarations: &'a str,
-    gates: &'a str,
-    norm: &'a str,
-    query: &'a Access<'a>,
-    key: &'a Access<'a>,
-    value: &'a Access<'a>,
-    past: Option<&'a Access<'a>>,
-    present: Option<&'a Access<'a>>,
-    output: &'a Access<'a>,
-    group: u32,
-    key_width: u32,
-    value_width: u32,
-    scale: &'a str,
+struct OneThread<'a> {
+    source: &'a Source<'a>,
 }
 
-impl<'a> OnProcessor<'a> {
-    fn new(source: &'a Source<'a>) -> Self {
-        Self {
-            declarations: &source.declarations,
-            gates: &source.gates,
-            norm: &source.norm,
-            query: &source.query,
-            key: &source.key,
-            value: &source.value,
-            past: source.past.as_ref(),
-            present: source.present.as_ref(),
-            output: &source.output,
-            group: source.group,
-            key_width: source.key_width,
-            value_width: source.value_width,
-            scale: &source.scale,
-        }
-    }
+/// The module for renderers on a CPU.
+#[derive(Template)]
+#[template(path = "delta_step_software.wgsl", escape = "none")]
+struct Software<'a> {
+    source: &'a Source<'a>,
 }
 
 #[derive(Template)]
@@ -112,7 +87,14 @@ pub fn kernel(symbols: &Symbols, params: &DeltaParams) -> Result<Kernel, Codegen
     let slices = sizes.value_width.div_ceil(COLUMNS);
     let workgroups =
         [Dim::constant(i64::from(sizes.heads)), Dim::constant(i64::from(slices)), Dim::constant(1)];
-    let on_processor = render(FAMILY, &OnProcessor::new(&source))?;
+    let one_thread = render(FAMILY, &OneThread { source: &source })?;
+    let software = render(FAMILY, &Software { source: &source })?;
     let kernel = bindings.finish(FAMILY, symbols, render(FAMILY, &source)?, [WORKGROUP, 1, 1], workgroups)?;
-    kernel.with_cpu(on_processor)
+    let software = KernelVariant {
+        name: "software",
+        source: software,
+        needs: &[Need::Software],
+        workgroup_size: [COLUMNS, 1, 1],
+    };
+    kernel.with_variant(software)?.with_cpu(one_thread)
 }

@@ -7,6 +7,9 @@ use crate::weight::WeightFormat;
 /// Units that a lane loads ahead: they wait in registers.
 const MOST_AHEAD: u32 = 16;
 
+/// Lanes for a renderer on a CPU: those of its widest registers.
+const SOFTWARE_LANES: u32 = 8;
+
 /// How a workgroup divides its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
@@ -64,6 +67,16 @@ impl Geometry {
 
     pub(crate) const fn size(self) -> u32 {
         self.lanes * self.groups
+    }
+
+    /// The same outputs by eight lanes, which share x: for renderers on a CPU. There a lane is a part of a processor's register,
+    /// loads cost as much as what is done with them, and a workgroup runs on one thread, so that all it does together is to add up.
+    pub(crate) fn software(self, per_output: u32, norm: Norm) -> Option<Self> {
+        let lanes = SOFTWARE_LANES.min(self.lanes);
+        let rows = (self.groups * self.rows).min(lanes / per_output);
+        let groups = self.groups * self.rows / rows;
+        // Parts of x are put in place by all lanes, each of them a few vectors.
+        (norm != Norm::Parts).then_some(Self { lanes, groups, rows, unroll: 1, stage: false })
     }
 
     /// The same outputs with a quarter of the lanes: less to sum and to wait for, less of the device at work. For devices that

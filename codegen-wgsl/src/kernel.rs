@@ -77,16 +77,14 @@ pub struct KernelVariant {
     /// The complete WGSL module; the entry point is `main`.
     pub source: String,
     /// What a device must have for it.
-    pub needs: Need,
+    pub needs: &'static [Need],
     /// Invocations per workgroup.
     pub workgroup_size: [u32; 3],
 }
 
-/// What a variant needs.
+/// What a variant needs that not every device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Nothing that not every device has.
-    Nothing,
     /// Subgroups: of any size from 4 on, of neighbouring invocations.
     Subgroups,
     /// A device that is a renderer on a CPU: any other one is slow with it.
@@ -99,7 +97,8 @@ impl Kernel {
     /// # Errors
     /// When it is not valid WGSL.
     pub(crate) fn with_variant(mut self, variant: KernelVariant) -> Result<Self, CodegenError> {
-        let features = if variant.needs == Need::Subgroups { Features::Subgroups } else { Features::None };
+        let features =
+            if variant.needs.contains(&Need::Subgroups) { Features::Subgroups } else { Features::None };
         crate::validate::validate(self.family, &variant.source, variant.workgroup_size, features)?;
         self.variants.push(variant);
         Ok(self)

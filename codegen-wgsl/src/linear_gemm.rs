@@ -121,7 +121,7 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
     let kernel = kernel.with_variant(KernelVariant {
         name: "software",
         source: software,
-        needs: Need::Software,
+        needs: &[Need::Software],
         workgroup_size: [128, 1, 1],
     })?;
     match one_thread {

@@ -197,15 +197,17 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
     let baseline = source_of(g, false);
     let on_processor = on_processor(symbols, &layer, &bound, &baseline)?;
     let baseline = render(FAMILY, &baseline)?;
-    let variant = |name, g: Geometry, subgroups| {
-        let source = render(FAMILY, &source_of(g, subgroups))?;
-        let needs = if subgroups { Need::Subgroups } else { Need::Nothing };
+    let variant = |name, g: Geometry, needs: &'static [Need]| {
+        let source = render(FAMILY, &source_of(g, needs.contains(&Need::Subgroups)))?;
         Ok::<_, CodegenError>(KernelVariant { name, source, needs, workgroup_size: [g.size(), 1, 1] })
     };
-    let mut variants = vec![variant("subgroups", g, true)?];
+    let mut variants = vec![variant("subgroups", g, &[Need::Subgroups])?];
     if let Some(narrow) = g.narrow() {
-        variants.push(variant("narrow", narrow, false)?);
-        variants.push(variant("narrow_subgroups", narrow, true)?);
+        variants.push(variant("narrow", narrow, &[])?);
+        variants.push(variant("narrow_subgroups", narrow, &[Need::Subgroups])?);
+    }
+    if let Some(software) = g.software(layer.per_output, norm) {
+        variants.push(variant("software", software, &[Need::Software])?);
     }
     let kernel = bound.bindings.finish(FAMILY, symbols, baseline, [g.size(), 1, 1], workgroups)?;
     variants.into_iter().try_fold(kernel, Kernel::with_variant)?.with_cpu(on_processor)

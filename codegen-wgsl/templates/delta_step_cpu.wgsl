@@ -1,9 +1,9 @@
-// One position of the gated delta rule for one thread. Per value head, with state s [dk, dv], dk = {{key_width}}, dv = {{value_width}}:
+// One position of the gated delta rule for one thread. Per value head, with state s [dk, dv], dk = {{source.key_width}}, dv = {{source.value_width}}:
 //   s *= exp(decay);  d = beta * (v - s^T k);  s += k d^T;  o = scale * s^T q
 // The first workgroup of a head goes through its state twice, row by row: for what it holds of k and q, and to change it.
-{{declarations}}
-const DK = {{key_width}}u;
-const DV = {{value_width}}u;
+{{source.declarations}}
+const DK = {{source.key_width}}u;
+const DV = {{source.value_width}}u;
 
 var<workgroup> query: array<f32, DK>;
 var<workgroup> key: array<f32, DK>;
@@ -11,9 +11,9 @@ var<workgroup> key: array<f32, DK>;
 var<workgroup> recalled: array<f32, DV>;
 var<workgroup> answered: array<f32, DV>;
 
-{{gates}}
+{{source.gates}}
 
-{{norm}}
+{{source.norm}}
 
 @compute @workgroup_size(1)
 fn main(@builtin(workgroup_id) wid: vec3<u32>) {
@@ -21,18 +21,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>) {
         return;
     }
     let head = wid.x;
-    let key_head = head / {{group}}u;
+    let key_head = head / {{source.group}}u;
 
     // q . q, k . k and q . k.
     var dots = vec3<f32>(0.0);
     for (var d = 0u; d < DK; d++) {
-        let q = {{query.at3("0u", "key_head", "d")}};
-        let k = {{key.at3("0u", "key_head", "d")}};
+        let q = {{source.query.at3("0u", "key_head", "d")}};
+        let k = {{source.key.at3("0u", "key_head", "d")}};
         query[d] = q;
         key[d] = k;
         dots += vec3<f32>(q * q, k * k, q * k);
     }
-    let q_factor = norm_factor(dots.x) * {{scale}};
+    let q_factor = norm_factor(dots.x) * {{source.scale}};
     let k_factor = norm_factor(dots.y);
     let query_key = dots.z * q_factor * k_factor;
 
@@ -40,7 +40,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>) {
         recalled[column] = 0.0;
         answered[column] = 0.0;
     }
-{%- if let Some(past) = past %}
+{%- if let Some(past) = source.past %}
     for (var row = 0u; row < DK; row++) {
         let k = key[row] * k_factor;
         let q = query[row] * q_factor;
@@ -54,15 +54,15 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>) {
     let gate = gates(0u, head);
     let forget = exp(gate.x);
     for (var column = 0u; column < DV; column++) {
-        let delta = gate.y * ({{value.at3("0u", "head", "column")}} - forget * recalled[column]);
-        {{output.at3("0u", "head", "column")}} = forget * answered[column] + query_key * delta;
+        let delta = gate.y * ({{source.value.at3("0u", "head", "column")}} - forget * recalled[column]);
+        {{source.output.at3("0u", "head", "column")}} = forget * answered[column] + query_key * delta;
         recalled[column] = k_factor * delta;
     }
-{%- if let Some(present) = present %}
+{%- if let Some(present) = source.present %}
     for (var row = 0u; row < DK; row++) {
         let k = key[row];
         for (var column = 0u; column < DV; column++) {
-{%- if let Some(past) = past %}
+{%- if let Some(past) = source.past %}
             let state = {{past.at3("head", "row", "column")}};
             {{present.at3("head", "row", "column")}} = forget * state + k * recalled[column];
 {%- else %}

@@ -166,7 +166,7 @@ impl Device {
                 for variant in &kernel.variants {
                     let results = on_gpu(gpu, &variant.source)?;
                     agree(&format!("{}, {}", kernel.family, variant.name), &baseline, &results);
-                    if variant.needs != Need::Software {
+                    if !variant.needs.contains(&Need::Software) {
                         preferred.get_or_insert(results);
                     }
                 }
@@ -231,7 +231,7 @@ fn dump(kernel: &Kernel) {
     std::fs::create_dir_all(&folder).unwrap();
     // Browsers want to be told of subgroups, which naga takes as they are.
     let variants = kernel.variants.iter().map(|variant| {
-        let prelude = if variant.needs == Need::Subgroups { "enable subgroups;\n" } else { "" };
+        let prelude = if variant.needs.contains(&Need::Subgroups) { "enable subgroups;\n" } else { "" };
         format!("{prelude}{}", variant.source)
     });
     for source in [kernel.source.clone()].into_iter().chain(variants) {

@@ -327,11 +327,7 @@ impl<'a> Assembly<'a> {
         let variants = kernel.variants.iter().map(|variant| Variant {
             name: variant.name.into(),
             shader: format!("shaders/{}_{}_{}.wgsl", kernel.family, short(&digest), variant.name),
-            needs: match variant.needs {
-                Need::Nothing => Vec::new(),
-                Need::Subgroups => vec![Feature::Subgroups],
-                Need::Software => vec![Feature::Software],
-            },
+            needs: variant.needs.iter().map(feature).collect(),
             workgroup_size: variant.workgroup_size,
         });
         let variants: Vec<_> = variants.collect();
@@ -349,6 +345,13 @@ impl<'a> Assembly<'a> {
             .extend(sources.map(|(it, variant)| Shader { path: it.shader, source: variant.source.clone() }));
         self.by_source.insert(kernel.source.clone(), id);
         id
+    }
+}
+
+const fn feature(need: &Need) -> Feature {
+    match need {
+        Need::Subgroups => Feature::Subgroups,
+        Need::Software => Feature::Software,
     }
 }
 
