@@ -12,7 +12,7 @@ use qwenc_runtime::format::{
     Requirements, Schedule, VisionFacts, memory, validate,
 };
 
-use qwenc_runtime::bundle::sha256_hex;
+use qwenc_runtime::bundle::{SHADERS_FILE, sha256_hex};
 use qwenc_runtime::printable::printable;
 use qwenc_runtime::session::SAMPLE;
 use qwenc_runtime::tokenizer::TOKENIZER_FILE;
@@ -293,6 +293,7 @@ fn emit(
         for shader in &assembled.shaders {
             writer.write(&shader.path, shader.source.as_bytes())?;
         }
+        writer.write(SHADERS_FILE, assembled.shaders_together().as_bytes())?;
         let page = page(loaded, options);
         for asset in loaded.assets.iter().filter(|asset| !page.is_empty() || !asset.path.starts_with("web/"))
         {

@@ -61,6 +61,17 @@ pub struct Assembled {
     pub states: Vec<StateFacts>,
 }
 
+impl Assembled {
+    /// The texts of all modules in the order of their paths, which is that of the manifest: what [`SHADERS_FILE`] holds.
+    ///
+    /// [`SHADERS_FILE`]: qwenc_runtime::bundle::SHADERS_FILE
+    pub fn shaders_together(&self) -> String {
+        let mut shaders: Vec<&Shader> = self.shaders.iter().collect();
+        shaders.sort_by(|a, b| a.path.cmp(&b.path));
+        shaders.into_iter().map(|shader| shader.source.as_str()).collect()
+    }
+}
+
 /// Every weight of all entry points once, in order of first use.
 pub fn weight_specs(entries: &[EntryPlan]) -> Vec<&WeightSpec> {
     let mut seen = std::collections::BTreeSet::new();

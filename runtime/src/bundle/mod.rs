@@ -16,7 +16,7 @@ mod source;
 
 pub use error::BundleError;
 pub use hash::sha256_hex;
-pub use receive::{FileKind, Receiver};
+pub use receive::{FileKind, Receiver, SHADERS_FILE};
 pub use shard::{MAX_TABLE_BYTES as MAX_SHARD_TABLE_BYTES, ShardStream, Take};
 pub use source::{BundleSource, Folder, Memory};
 

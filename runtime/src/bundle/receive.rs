@@ -7,6 +7,12 @@ use super::{
 use crate::format::{MANIFEST_FILE, Manifest, SCHEDULE_FILE, Schedule, validate};
 use crate::tokenizer::{MAX_TABLE_BYTES, TOKENIZER_FILE};
 
+/// The texts of all files below `shaders/`, in the order of the manifest and nothing between them: a hundred files of a few
+/// kilobytes, which are much alike, are one request and compress to a quarter of what they do one by one.
+pub const SHADERS_FILE: &str = "shaders.txt";
+
+/// Most bytes of all shaders.
+const MAX_SHADERS_BYTES: u64 = 64 << 20;
 /// Most bytes of any other small file.
 const MAX_OTHER_BYTES: u64 = 4 << 20;
 
@@ -28,7 +34,7 @@ impl FileKind {
     #[must_use]
     pub fn of(path: &str) -> Self {
         match path.split_once('/') {
-            None if path == SCHEDULE_FILE => Self::Small,
+            None if path == SCHEDULE_FILE || path == SHADERS_FILE => Self::Small,
             None if path == "golden.safetensors" => Self::Golden,
             Some(("shaders" | "model", _)) => Self::Small,
             Some(("weights", _)) => Self::Weights,
@@ -62,6 +68,17 @@ impl Receiver {
         &self.manifest
     }
 
+    /// The kind of a listed file: of shaders that come together none is needed by itself.
+    #[must_use]
+    pub fn kind(&self, path: &str) -> FileKind {
+        match FileKind::of(path) {
+            FileKind::Small if is_shader(path) && listed(&self.manifest, SHADERS_FILE).is_ok() => {
+                FileKind::Other
+            }
+            kind => kind,
+        }
+    }
+
     /// Takes a small file. After an error it can be given again.
     ///
     /// # Errors
@@ -71,7 +88,8 @@ impl Receiver {
         let max = match path {
             SCHEDULE_FILE => MAX_SCHEDULE_BYTES,
             TOKENIZER_FILE => MAX_TABLE_BYTES,
-            _ if path.starts_with("shaders/") => MAX_SHADER_BYTES,
+            SHADERS_FILE => MAX_SHADERS_BYTES,
+            _ if is_shader(path) => MAX_SHADER_BYTES,
             _ => MAX_OTHER_BYTES,
         };
         bounded(path, content.len(), max)?;
@@ -80,7 +98,28 @@ impl Receiver {
             return Err(BundleError::Size { file: path.to_owned(), expected: facts.bytes, found });
         }
         hash::check(facts, &sha256_hex(&content))?;
+        if path == SHADERS_FILE {
+            return self.put_shaders(&content);
+        }
         self.files.files.insert(path.to_owned(), content);
+        Ok(())
+    }
+
+    /// Takes all shaders, each of which must be what the manifest says of it.
+    fn put_shaders(&mut self, mut texts: &[u8]) -> Result<(), BundleError> {
+        let shaders = self.manifest.files.iter().filter(|file| is_shader(&file.path));
+        let shaders: Vec<_> = shaders.map(|file| (file.path.clone(), file.bytes)).collect();
+        let expected = shaders.iter().fold(0_u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        let found = u64::try_from(texts.len()).unwrap_or(u64::MAX);
+        if found != expected {
+            return Err(BundleError::Size { file: SHADERS_FILE.to_owned(), expected, found });
+        }
+        for (path, bytes) in shaders {
+            let at = usize::try_from(bytes).unwrap_or(usize::MAX).min(texts.len());
+            let (text, others) = texts.split_at(at);
+            self.put(&path, text.to_vec())?;
+            texts = others;
+        }
         Ok(())
     }
 
@@ -92,8 +131,9 @@ impl Receiver {
         let Self { manifest, mut files } = self;
         let missing = |file: &str| BundleError::Missing { file: file.to_owned() };
         let there = |path: &str| files.files.contains_key(path);
-        let mut small = manifest.files.iter().filter(|file| FileKind::of(&file.path) == FileKind::Small);
-        if let Some(file) = small.find(|file| !there(&file.path)) {
+        // Shaders that came together are there one by one.
+        let needed = |path: &str| FileKind::of(path) == FileKind::Small && path != SHADERS_FILE;
+        if let Some(file) = manifest.files.iter().find(|file| needed(&file.path) && !there(&file.path)) {
             return Err(missing(&file.path));
         }
         let text = files.files.remove(SCHEDULE_FILE).ok_or_else(|| missing(SCHEDULE_FILE))?;
@@ -108,6 +148,10 @@ impl Receiver {
         }
         Ok(bundle)
     }
+}
+
+fn is_shader(path: &str) -> bool {
+    path.starts_with("shaders/")
 }
 
 fn bounded(path: &str, bytes: usize, max: u64) -> Result<(), BundleError> {

@@ -47,7 +47,8 @@ struct State {
 
 #[derive(Debug)]
 struct Facts {
-    files: Vec<FileFacts>,
+    /// By kind, in the order of kinds.
+    files: Vec<(FileKind, FileFacts)>,
     facts: Object,
     requirements: Object,
 }
@@ -92,7 +93,10 @@ impl Loader {
         let facts = {
             let manifest = receiver.manifest();
             Facts {
-                files: manifest.files.clone(),
+                files: {
+                    let files = manifest.files.iter().map(|file| (receiver.kind(&file.path), file.clone()));
+                    sorted(&files.collect::<Vec<_>>(), |a, b| a.0 < b.0)
+                },
                 facts: report::facts(manifest, &manifest.memory),
                 requirements: report::requirements(manifest),
             }
@@ -112,9 +116,7 @@ impl Loader {
     #[must_use]
     pub fn files(&self) -> Array {
         let state = self.state.borrow();
-        let files: Vec<_> = state.facts.files.iter().map(|file| (FileKind::of(&file.path), file)).collect();
-        let files = sorted(&files, |a, b| a.0 < b.0);
-        array(files.into_iter().map(|(kind, file)| {
+        array(state.facts.files.iter().map(|(kind, file)| {
             let kind = match kind {
                 FileKind::Small => "small",
                 FileKind::Weights => "weights",

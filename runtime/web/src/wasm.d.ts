@@ -44,7 +44,7 @@ export interface BundleFile {
   /** 64 lower-case hexadecimal digits. */
   sha256: string;
   /**
-   * `small`: needed whole, by `put`, before `prepare` (schedule, shaders, `model/*`). `weights`: a shard, for `shardBegin`.
+   * `small`: needed whole, by `put`, before `prepare` (schedule, `shaders.txt`, `model/*`). `weights`: a shard, for `shardBegin`.
    * `golden`: for `Model.selfTest`. `other`: not for the engine (the web page, kernels of the CPU back end).
    */
   kind: 'small' | 'weights' | 'golden' | 'other';

@@ -52,8 +52,8 @@ test('opfs: a file is read in place by several at a time, and past a writer; who
   assert.equal((await other.next()).value?.[0], 0);
   assert.equal((await one.next()).value?.buffer, first?.buffer, 'one buffer');
   await assert.rejects(store.append('a'), { name: 'NoModificationAllowedError' });
-  await one.return();
-  await other.return();
+  await one.return(undefined);
+  await other.return(undefined);
   const writer = await store.append('a');
   await writer.write(text('!'));
   let bytes = 0;
