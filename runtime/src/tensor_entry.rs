@@ -1,6 +1,6 @@
 //! A tensor in the table of a safetensors file: of a shard, or of a golden file.
 
-use crate::json::{FromJson, Json, JsonError, Object};
+use crate::json::{FromJson, Json, Object, Trouble};
 
 /// What the table says of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,13 +14,13 @@ pub struct TensorEntry {
 }
 
 impl FromJson for TensorEntry {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        let object = Object::open(json)?;
-        Ok(Self {
-            dtype: object.field("dtype")?,
-            shape: object.field("shape")?,
-            data_offsets: object.field("data_offsets")?,
-        })
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        let mut object = Object::open(json, trouble);
+        Self {
+            dtype: object.field("dtype"),
+            shape: object.field("shape"),
+            data_offsets: object.field("data_offsets"),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Json;
-use crate::json::{FromJson, JsonError, Object};
+use crate::json::{FromJson, Object, Trouble};
 
 /// One message of a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -98,35 +98,35 @@ pub struct FunctionCall {
 }
 
 impl FromJson for Message {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        let object = Object::open(json)?;
-        Ok(Self {
-            role: object.field("role")?,
-            content: match json.get("content") {
-                None => None,
-                Some(_) => Some(object.field("content")?),
-            },
-            reasoning_content: object.field("reasoning_content")?,
-            tool_calls: object.field("tool_calls")?,
-            tool_call_id: object.field("tool_call_id")?,
-            name: object.field("name")?,
-        })
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        let mut object = Object::open(json, trouble);
+        Self {
+            role: object.field("role"),
+            content: json.get("content").map(|_| object.field("content")),
+            reasoning_content: object.field("reasoning_content"),
+            tool_calls: object.field("tool_calls"),
+            tool_call_id: object.field("tool_call_id"),
+            name: object.field("name"),
+        }
     }
 }
 
 impl FromJson for Content {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
         match json {
-            Json::Null => Ok(Self::Null),
-            Json::Text(text) => Ok(Self::Text(text.clone())),
-            Json::List(_) => Vec::from_json(json).map(Self::Parts),
-            _ => Err(JsonError::new("must be text, or a list of parts")),
+            Json::Null => Self::Null,
+            Json::Text(text) => Self::Text(text.clone()),
+            Json::List(_) => Self::Parts(Vec::read(json, trouble)),
+            _ => {
+                trouble.say("must be text, or a list of parts");
+                Self::Null
+            }
         }
     }
 }
 
 impl FromJson for Part {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
+    fn read(json: &Json, _: &mut Trouble) -> Self {
         let text = |object: Option<&Json>, name: &str| object?.get(name)?.as_str().map(str::to_owned);
         let known = match json.get("type").and_then(Json::as_str) {
             Some("text") => text(Some(json), "text").map(|text| Self::Text { text }),
@@ -136,21 +136,21 @@ impl FromJson for Part {
             }
             _ => None,
         };
-        Ok(known.unwrap_or_else(|| Self::Other(json.clone())))
+        known.unwrap_or_else(|| Self::Other(json.clone()))
     }
 }
 
 impl FromJson for ToolCall {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        let object = Object::open(json)?;
-        Ok(Self { id: object.field("id")?, kind: object.field("type")?, function: object.field("function")? })
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        let mut object = Object::open(json, trouble);
+        Self { id: object.field("id"), kind: object.field("type"), function: object.field("function") }
     }
 }
 
 impl FromJson for FunctionCall {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        let object = Object::open(json)?;
-        Ok(Self { name: object.field("name")?, arguments: object.field("arguments")? })
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        let mut object = Object::open(json, trouble);
+        Self { name: object.field("name"), arguments: object.field("arguments") }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading the types of the two files. `schedule.rs` and `manifest.rs` have what serde writes; a test compares both.
 
 use super::*;
-use crate::json::{FromJson, Json, JsonError, Object, name_from_json, struct_from_json};
+use crate::json::{FromJson, Json, Object, Trouble, name_from_json, struct_from_json};
 
 struct_from_json!(Schedule { version, symbols, buffers, pipelines, entries });
 struct_from_json!(Symbol { name, max } or_default { min });
@@ -57,14 +57,14 @@ struct_from_json!(FileFacts { path, bytes, sha256 });
 name_from_json!(StateKind { "kv_cache" => KvCache, "window" => Window, "matrix" => Matrix });
 
 impl FromJson for BufferId {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        u32::from_json(json).map(Self)
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        Self(u32::read(json, trouble))
     }
 }
 
 impl FromJson for PipelineId {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        u32::from_json(json).map(Self)
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        Self(u32::read(json, trouble))
     }
 }
 
@@ -77,36 +77,39 @@ fn only_pair(json: &Json) -> Option<(&str, &Json)> {
 }
 
 impl FromJson for Command {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        Object::only(json, &["dispatch", "copy", "clear"])?;
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        Object::only(json, &["dispatch", "copy", "clear"], trouble);
         match only_pair(json) {
-            Some(("dispatch", value)) => Dispatch::from_json(value).map(Self::Dispatch),
-            Some(("copy", value)) => CopyBytes::from_json(value).map(Self::Copy),
-            Some(("clear", value)) => ClearBytes::from_json(value).map(Self::Clear),
-            _ => Err(JsonError::new("must be one command")),
+            Some(("dispatch", value)) => Self::Dispatch(Dispatch::read(value, trouble)),
+            Some(("copy", value)) => Self::Copy(CopyBytes::read(value, trouble)),
+            Some(("clear", value)) => Self::Clear(ClearBytes::read(value, trouble)),
+            _ => {
+                trouble.say("must be one command");
+                Self::Clear(ClearBytes::read(json, trouble))
+            }
         }
     }
 }
 
 impl FromJson for Expr {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        let pair = |value: &Json| <[Self; 2]>::from_json(value).map(Box::new);
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
         match (json, only_pair(json)) {
-            (Json::Int(value), _) => match i64::try_from(*value) {
-                Ok(value) => Ok(Self::Const(value)),
-                Err(_) => Err(JsonError::new("the integer does not fit 64 bits")),
-            },
-            (Json::Text(name), _) => Ok(Self::Symbol(name.clone())),
-            (_, Some(("add", value))) => Vec::from_json(value).map(Self::Add),
-            (_, Some(("mul", value))) => Vec::from_json(value).map(Self::Mul),
-            (_, Some(("min", value))) => Vec::from_json(value).map(Self::Min),
-            (_, Some(("max", value))) => Vec::from_json(value).map(Self::Max),
-            (_, Some(("floor_div", value))) => pair(value).map(Self::FloorDiv),
-            (_, Some(("ceil_div", value))) => pair(value).map(Self::CeilDiv),
-            (_, Some(("mod", value))) => pair(value).map(Self::Mod),
-            _ => Err(JsonError::new(
-                "must be an integer, the name of a symbol, or an object with one operator",
-            )),
+            (Json::Int(value), _) => Self::Const(i64::try_from(*value).unwrap_or_else(|_| {
+                trouble.say("the integer does not fit 64 bits");
+                0
+            })),
+            (Json::Text(name), _) => Self::Symbol(name.clone()),
+            (_, Some(("add", value))) => Self::Add(Vec::read(value, trouble)),
+            (_, Some(("mul", value))) => Self::Mul(Vec::read(value, trouble)),
+            (_, Some(("min", value))) => Self::Min(Vec::read(value, trouble)),
+            (_, Some(("max", value))) => Self::Max(Vec::read(value, trouble)),
+            (_, Some(("floor_div", value))) => Self::FloorDiv(Box::new(FromJson::read(value, trouble))),
+            (_, Some(("ceil_div", value))) => Self::CeilDiv(Box::new(FromJson::read(value, trouble))),
+            (_, Some(("mod", value))) => Self::Mod(Box::new(FromJson::read(value, trouble))),
+            _ => {
+                trouble.say("must be an integer, the name of a symbol, or an object with one operator");
+                Self::Const(0)
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ mod serde_impls;
 
 use std::fmt;
 
-pub use read::{FromJson, Object};
+pub use read::{FromJson, Object, Trouble};
 pub(crate) use read::{name_from_json, struct_from_json};
 
 /// A JSON value.

@@ -1,167 +1,243 @@
 //! From values to types.
+//!
+//! Reading goes on behind what is wrong, with some value in its place, and the first trouble is told in the end. A way out behind
+//! every field, with what was read before it to be freed, would be most of the code in the module for the web.
 
 use super::{Json, JsonError};
 use crate::names::ByName;
 
+/// What stands for a field that is not there.
+static NULL: Json = Json::Null;
+
 /// A type that JSON is read into.
 pub trait FromJson: Sized {
+    /// Whether a field of this type may be missing: it is then read as `null`.
+    const OPTIONAL: bool = false;
+
+    /// The value of this JSON. When `trouble` was said, some value.
+    fn read(json: &Json, trouble: &mut Trouble) -> Self;
+
     /// The value of this JSON.
     ///
     /// # Errors
     /// [`JsonError`], with the place in the value.
-    fn from_json(json: &Json) -> Result<Self, JsonError>;
+    fn from_json(json: &Json) -> Result<Self, JsonError> {
+        let mut trouble = Trouble::default();
+        let value = Self::read(json, &mut trouble);
+        trouble.end(value)
+    }
+}
 
-    /// The value of a field that is not there, where there is one.
-    #[must_use]
-    fn missing() -> Option<Self> {
-        None
+/// The first thing that was wrong while a value was read.
+#[derive(Debug, Default)]
+pub struct Trouble(Option<JsonError>);
+
+impl Trouble {
+    /// Something is wrong with the value that is being read; what comes behind the first thing is not kept.
+    #[cold]
+    pub fn say(&mut self, message: &str) {
+        self.0.get_or_insert_with(|| JsonError::new(message));
+    }
+
+    /// What was read, when nothing was said.
+    ///
+    /// # Errors
+    /// The first thing that was said.
+    pub fn end<T>(self, value: T) -> Result<T, JsonError> {
+        self.0.map_or(Ok(value), Err)
+    }
+
+    const fn is_said(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What was said since it was `said` before is about this part of a value.
+    fn within(&mut self, said: bool, part: &str) {
+        if !said {
+            self.0 = self.0.take().map(|error| error.within(part));
+        }
+    }
+
+    fn within_item(&mut self, said: bool, at: usize) {
+        if self.is_said() && !said {
+            self.within(said, &format!("[{at}]"));
+        }
     }
 }
 
 /// An object while its fields are read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Object<'a> {
     pairs: &'a [(String, Json)],
+    trouble: &'a mut Trouble,
 }
 
 impl<'a> Object<'a> {
     /// An object that may have other fields than those that are asked for.
-    ///
-    /// # Errors
-    /// [`JsonError`] for another value than an object.
-    pub fn open(json: &'a Json) -> Result<Self, JsonError> {
-        let pairs = json.pairs().ok_or_else(|| JsonError::new("must be an object"))?;
-        Ok(Self { pairs })
+    pub fn open(json: &'a Json, trouble: &'a mut Trouble) -> Self {
+        Self { pairs: pairs(json, trouble), trouble }
     }
 
     /// An object that may have no other fields than these.
-    ///
-    /// # Errors
-    /// [`JsonError`] for another value than an object, and for another field.
-    pub fn only(json: &'a Json, fields: &[&str]) -> Result<Self, JsonError> {
-        let object = Self::open(json)?;
-        match object.pairs.iter().find(|(name, _)| !fields.contains(&name.as_str())) {
-            Some((name, _)) => Err(JsonError::new(&format!("unknown field `{name}`"))),
-            None => Ok(object),
+    pub fn only(json: &'a Json, fields: &[&str], trouble: &'a mut Trouble) -> Self {
+        let object = Self::open(json, trouble);
+        if let Some((name, _)) = object.pairs.iter().find(|(name, _)| !fields.contains(&name.as_str())) {
+            object.trouble.say(&format!("unknown field `{name}`"));
         }
+        object
     }
 
-    fn find(self, name: &str) -> Option<&'a Json> {
+    fn find(&self, name: &str) -> Option<&'a Json> {
         self.pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    /// The value of a field.
-    ///
-    /// # Errors
-    /// [`JsonError`] when it is missing, or of another type.
-    pub fn field<T: FromJson>(self, name: &str) -> Result<T, JsonError> {
-        match self.find(name) {
-            Some(value) => T::from_json(value).map_err(|error| error.within(name)),
-            None => T::missing().ok_or_else(|| lacks(name)),
+    /// What there is to read for a field, and whether trouble was said before it.
+    fn enter(&mut self, name: &str, optional: bool) -> (&'a Json, bool) {
+        let value = self.find(name);
+        if value.is_none() && !optional {
+            self.trouble.say(&format!("the field `{name}` is missing"));
         }
+        (value.unwrap_or(&NULL), self.trouble.is_said())
+    }
+
+    /// The value of a field.
+    pub fn field<T: FromJson>(&mut self, name: &str) -> T {
+        let (json, said) = self.enter(name, T::OPTIONAL);
+        let value = T::read(json, self.trouble);
+        self.trouble.within(said, name);
+        value
     }
 
     /// The value of a field, or the type's default.
-    ///
-    /// # Errors
-    /// [`JsonError`] when it is of another type.
-    pub fn or_default<T: FromJson + Default>(self, name: &str) -> Result<T, JsonError> {
-        match self.find(name) {
-            Some(value) => T::from_json(value).map_err(|error| error.within(name)),
-            None => Ok(T::default()),
-        }
+    pub fn or_default<T: FromJson + Default>(&mut self, name: &str) -> T {
+        if self.find(name).is_some() { self.field(name) } else { T::default() }
     }
 }
 
-#[cold]
-fn lacks(name: &str) -> JsonError {
-    JsonError::new(&format!("the field `{name}` is missing"))
+fn pairs<'a>(json: &'a Json, trouble: &mut Trouble) -> &'a [(String, Json)] {
+    json.pairs().unwrap_or_else(|| {
+        trouble.say("must be an object");
+        &[]
+    })
 }
 
-#[cold]
-fn must_be(what: &str) -> JsonError {
-    JsonError::new(&format!("must be {what}"))
+fn items<'a>(json: &'a Json, trouble: &mut Trouble) -> &'a [Json] {
+    json.items().unwrap_or_else(|| {
+        trouble.say("must be a list");
+        &[]
+    })
 }
 
 impl FromJson for Json {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        Ok(json.clone())
+    fn read(json: &Json, _: &mut Trouble) -> Self {
+        json.clone()
     }
 }
 
 impl FromJson for String {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        json.as_str().map(str::to_owned).ok_or_else(|| must_be("text"))
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        let text = json.as_str().unwrap_or_else(|| {
+            trouble.say("must be text");
+            ""
+        });
+        text.to_owned()
     }
 }
 
 impl FromJson for bool {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        json.as_bool().ok_or_else(|| must_be("true or false"))
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        json.as_bool().unwrap_or_else(|| {
+            trouble.say("must be true or false");
+            false
+        })
     }
 }
 
 impl FromJson for u64 {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        json.as_u64().ok_or_else(|| must_be("a whole number, not negative"))
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        json.as_u64().unwrap_or_else(|| {
+            trouble.say("must be a whole number, not negative");
+            0
+        })
     }
 }
 
 impl FromJson for u32 {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        u64::from_json(json)?.try_into().map_err(|_| must_be("at most 4294967295"))
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        u64::read(json, trouble).try_into().unwrap_or_else(|_| {
+            trouble.say("must be at most 4294967295");
+            0
+        })
     }
 }
 
 impl FromJson for usize {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        u64::from_json(json)?.try_into().map_err(|_| must_be("smaller"))
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        u64::read(json, trouble).try_into().unwrap_or_else(|_| {
+            trouble.say("must be smaller");
+            0
+        })
     }
 }
 
 impl FromJson for f32 {
     #[expect(clippy::cast_possible_truncation, reason = "the nearest one")]
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        json.as_f64().map(|value| value as f32).ok_or_else(|| must_be("a number"))
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        let value = json.as_f64().unwrap_or_else(|| {
+            trouble.say("must be a number");
+            0.0
+        });
+        value as Self
     }
 }
 
 impl<T: FromJson> FromJson for Option<T> {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        match json {
-            Json::Null => Ok(None),
-            json => T::from_json(json).map(Some),
-        }
-    }
+    const OPTIONAL: bool = true;
 
-    fn missing() -> Option<Self> {
-        Some(None)
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        match json {
+            Json::Null => None,
+            json => Some(T::read(json, trouble)),
+        }
     }
 }
 
 impl<T: FromJson> FromJson for Vec<T> {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        let mut list = Vec::new();
-        for (at, item) in json.items().ok_or_else(|| must_be("a list"))?.iter().enumerate() {
-            list.push(T::from_json(item).map_err(|error| error.within(&format!("[{at}]")))?);
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        let mut list = Self::new();
+        for (at, item) in items(json, trouble).iter().enumerate() {
+            let said = trouble.is_said();
+            list.push(T::read(item, trouble));
+            trouble.within_item(said, at);
         }
-        Ok(list)
+        list
     }
 }
 
 impl<T: FromJson, const N: usize> FromJson for [T; N] {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        Vec::from_json(json)?.try_into().map_err(|_| must_be("a list of another length"))
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        let items = items(json, trouble);
+        if items.len() != N {
+            trouble.say("must be a list of another length");
+        }
+        std::array::from_fn(|at| {
+            let said = trouble.is_said();
+            let value = T::read(items.get(at).unwrap_or(&NULL), trouble);
+            trouble.within_item(said, at);
+            value
+        })
     }
 }
 
 impl<T: FromJson> FromJson for ByName<T> {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
         let mut map = Self::new();
-        for (name, value) in json.pairs().ok_or_else(|| must_be("an object"))? {
-            map.insert(name.clone(), T::from_json(value).map_err(|error| error.within(name))?);
+        for (name, value) in pairs(json, trouble) {
+            let said = trouble.is_said();
+            map.insert(name.clone(), T::read(value, trouble));
+            trouble.within(said, name);
         }
-        Ok(map)
+        map
     }
 }
 
@@ -169,13 +245,13 @@ impl<T: FromJson> FromJson for ByName<T> {
 macro_rules! struct_from_json {
     ($type:ident { $($field:ident),* $(,)? } $(or_default { $($other:ident),* })?) => {
         impl $crate::json::FromJson for $type {
-            fn from_json(json: &$crate::json::Json) -> Result<Self, $crate::json::JsonError> {
+            fn read(json: &$crate::json::Json, trouble: &mut $crate::json::Trouble) -> Self {
                 let fields = [$(stringify!($field),)* $($(stringify!($other),)*)?];
-                let object = $crate::json::Object::only(json, &fields)?;
-                Ok(Self {
-                    $($field: object.field(stringify!($field))?,)*
-                    $($($other: object.or_default(stringify!($other))?,)*)?
-                })
+                let mut object = $crate::json::Object::only(json, &fields, trouble);
+                Self {
+                    $($field: object.field(stringify!($field)),)*
+                    $($($other: object.or_default(stringify!($other)),)*)?
+                }
             }
         }
     };
@@ -185,10 +261,13 @@ macro_rules! struct_from_json {
 macro_rules! name_from_json {
     ($type:ident { $($name:literal => $variant:ident),* $(,)? }) => {
         impl $crate::json::FromJson for $type {
-            fn from_json(json: &$crate::json::Json) -> Result<Self, $crate::json::JsonError> {
+            fn read(json: &$crate::json::Json, trouble: &mut $crate::json::Trouble) -> Self {
                 match json.as_str() {
-                    $(Some($name) => Ok(Self::$variant),)*
-                    _ => Err($crate::json::JsonError::new(concat!("must be one of:" $(, " ", $name)*))),
+                    $(Some($name) => Self::$variant,)*
+                    _ => {
+                        trouble.say(concat!("must be one of:" $(, " ", $name)*));
+                        [$(Self::$variant),*][0]
+                    }
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Parameters of sampling, checked, and their layout on the GPU.
 
 use crate::host::short;
-use crate::json::{Json, JsonError, Object};
+use crate::json::{Json, JsonError, Object, Trouble};
 
 /// 32-bit words of the input `sampling`.
 pub const PARAM_WORDS: usize = 12;
@@ -77,21 +77,22 @@ impl SamplingParams {
     pub fn from_generation_config(json: &[u8]) -> Result<Self, SamplingError> {
         let bad = |error: JsonError| SamplingError::Config(error.to_string());
         let json = Json::from_bytes(json).map_err(bad)?;
-        let file = Object::open(&json).map_err(bad)?;
-        let number = |name: &str, default: f32| {
-            file.field::<Option<f32>>(name).map(|value| value.unwrap_or(default)).map_err(bad)
-        };
-        let sample = file.field::<Option<bool>>("do_sample").map_err(bad)?.unwrap_or(false);
-        let temperature = number("temperature", 1.0)?;
+        let mut trouble = Trouble::default();
+        let mut file = Object::open(&json, &mut trouble);
+        let sample = file.field::<Option<bool>>("do_sample").unwrap_or(false);
+        let top_k = file.field::<Option<u32>>("top_k").unwrap_or(50);
+        let mut number = |name: &str, default| file.field::<Option<f32>>(name).unwrap_or(default);
+        let temperature = number("temperature", 1.0);
         let params = Self {
             temperature: if sample { temperature } else { 0.0 },
-            top_k: file.field::<Option<u32>>("top_k").map_err(bad)?.unwrap_or(50),
-            top_p: number("top_p", 1.0)?,
-            min_p: number("min_p", 0.0)?,
-            repetition_penalty: number("repetition_penalty", 1.0)?,
-            presence_penalty: number("presence_penalty", 0.0)?,
+            top_k,
+            top_p: number("top_p", 1.0),
+            min_p: number("min_p", 0.0),
+            repetition_penalty: number("repetition_penalty", 1.0),
+            presence_penalty: number("presence_penalty", 0.0),
             seed: 0,
         };
+        let params = trouble.end(params).map_err(bad)?;
         params.check()?;
         Ok(params)
     }

@@ -2,7 +2,7 @@
 
 use crate::error::Failure;
 use qwenc_runtime::chat::{ChatFiles, GenerateOptions, Json, Message, RenderOptions, StopRules};
-use qwenc_runtime::json::{FromJson, JsonError, Object};
+use qwenc_runtime::json::{FromJson, Object, Trouble};
 use qwenc_runtime::sampling::SamplingChoice;
 
 /// Most tokens of a batch: text comes in spurts, and an abort takes effect between batches.
@@ -50,26 +50,26 @@ const FIELDS: [&str; 16] = [
 ];
 
 impl FromJson for Options {
-    fn from_json(json: &Json) -> Result<Self, JsonError> {
-        let object = Object::only(json, &FIELDS)?;
-        Ok(Self {
-            max_new_tokens: object.field("maxNewTokens")?,
-            temperature: object.field("temperature")?,
-            top_k: object.field("topK")?,
-            top_p: object.field("topP")?,
-            min_p: object.field("minP")?,
-            repetition_penalty: object.field("repetitionPenalty")?,
-            presence_penalty: object.field("presencePenalty")?,
-            seed: object.field("seed")?,
-            stop: object.or_default("stop")?,
-            ignore_eos: object.or_default("ignoreEos")?,
-            thinking: object.or_default("thinking")?,
-            tools: object.field("tools")?,
-            template_variables: object.field("templateVariables")?,
-            raw: object.field("raw")?,
-            min_batch: object.field("minBatch")?,
-            max_batch: object.field("maxBatch")?,
-        })
+    fn read(json: &Json, trouble: &mut Trouble) -> Self {
+        let mut object = Object::only(json, &FIELDS, trouble);
+        Self {
+            max_new_tokens: object.field("maxNewTokens"),
+            temperature: object.field("temperature"),
+            top_k: object.field("topK"),
+            top_p: object.field("topP"),
+            min_p: object.field("minP"),
+            repetition_penalty: object.field("repetitionPenalty"),
+            presence_penalty: object.field("presencePenalty"),
+            seed: object.field("seed"),
+            stop: object.or_default("stop"),
+            ignore_eos: object.or_default("ignoreEos"),
+            thinking: object.or_default("thinking"),
+            tools: object.field("tools"),
+            template_variables: object.field("templateVariables"),
+            raw: object.field("raw"),
+            min_batch: object.field("minBatch"),
+            max_batch: object.field("maxBatch"),
+        }
     }
 }
 
