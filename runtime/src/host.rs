@@ -52,8 +52,6 @@ mod own {
     // Functions of prototypes, called with the value that they are of.
     #[wasm_bindgen]
     extern "C" {
-        #[wasm_bindgen(js_namespace = ["String", "prototype", "normalize"], js_name = call)]
-        pub(crate) fn nfc(text: &str) -> String;
         #[wasm_bindgen(js_namespace = ["Number", "prototype", "toPrecision"], js_name = call)]
         fn to_precision(value: f32, digits: u32) -> String;
         #[wasm_bindgen(js_name = Number)]
@@ -73,17 +71,14 @@ mod own {
         "it cannot be read".to_owned()
     }
 
-    /// Asking costs as much as normalizing.
-    pub(crate) fn is_nfc(_: &str) -> bool {
-        false
-    }
-
     /// A number in JSON's notation.
     pub(crate) fn parse_float(text: &str) -> Option<f64> {
         Some(number(text)).filter(|value| !value.is_nan())
     }
 }
 
-pub(crate) use own::{is_nfc, nfc, parse_float, short, words};
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use own::{is_nfc, nfc};
 #[cfg(all(feature = "chat", not(target_arch = "wasm32")))]
 pub(crate) use own::{lower, scientific, upper};
+pub(crate) use own::{parse_float, short, words};

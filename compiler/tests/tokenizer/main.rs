@@ -1,6 +1,7 @@
 //! The compiled tokenizer against the `tokenizers` crate: the same ids, the same text, on more than 100,000 strings.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod cases;
 mod corpus;
 mod vocabulary;
 
@@ -103,8 +104,7 @@ fn every_character_by_itself_and_between_letters() {
 }
 
 /// A tokenizer with every flag of added tokens that is supported.
-#[test]
-fn added_tokens_with_flags() {
+fn with_flags() -> Value {
     let bytes = std::fs::read(workspace("models/tiny/genai/tokenizer.json")).unwrap();
     let mut json: Value = serde_json::from_slice(&bytes).unwrap();
     let tokens = json["added_tokens"].as_array_mut().unwrap();
@@ -131,6 +131,12 @@ fn added_tokens_with_flags() {
         }
         json["added_tokens"].as_array_mut().unwrap().push(token);
     }
+    json
+}
+
+#[test]
+fn added_tokens_with_flags() {
+    let json = with_flags();
     let pair = Pair::new("flags", json.to_string().as_bytes());
     let parts = [
         "<l>",

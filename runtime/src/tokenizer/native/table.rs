@@ -25,11 +25,7 @@
 
 use super::error::TableError;
 use super::pattern::Pattern;
-
-/// The version that is read and written.
-pub const TABLE_VERSION: u32 = 1;
-/// Most bytes of a table that are read: what the limits below add up to.
-pub const MAX_TABLE_BYTES: u64 = 96 << 20;
+use crate::tokenizer::TABLE_VERSION;
 
 pub(super) const MAGIC: &[u8; 4] = b"QWTK";
 /// Most tokens.
@@ -207,8 +203,7 @@ fn tokens_of(reader: &mut Reader<'_>, count: usize, bytes: usize) -> Result<Toke
     let mut end = 0_u32;
     let mut ends = Vec::with_capacity(count);
     for length in reader.bytes(count * 2).as_chunks().0 {
-        // At most 2^20 lengths of 2^16: no overflow.
-        end += u32::from(u16::from_le_bytes(*length));
+        end = end.saturating_add(u16::from_le_bytes(*length).into());
         ends.push(end);
     }
     if end as usize != bytes {

@@ -24,13 +24,13 @@ pub(super) fn class(c: char) -> Class {
 }
 
 /// `\p{L}`
-#[cfg(all(feature = "chat", not(target_arch = "wasm32")))]
+#[cfg(feature = "chat")]
 pub(crate) fn is_letter(c: char) -> bool {
     class(c) == Class::Letter
 }
 
 /// `\p{N}`
-#[cfg(all(feature = "chat", not(target_arch = "wasm32")))]
+#[cfg(feature = "chat")]
 pub(crate) fn is_number(c: char) -> bool {
     class(c) == Class::Number
 }

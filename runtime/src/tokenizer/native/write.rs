@@ -6,8 +6,9 @@ use super::merge::Merger;
 use super::pattern::Pattern;
 use super::table::{
     EXISTS, LSTRIP, MAGIC, MAX_ADDED, MAX_CONTENT, MAX_MERGES, MAX_TOKENS, NFC, NORMALIZED, RSTRIP, SPECIAL,
-    TABLE_VERSION, WHOLE, kinds_at,
+    WHOLE, kinds_at,
 };
+use crate::tokenizer::TABLE_VERSION;
 
 /// What an id stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
