@@ -1,6 +1,7 @@
 //! Why a bundle cannot be opened.
 
 use crate::format::{BufferId, FormatError};
+#[cfg(not(target_arch = "wasm32"))]
 use crate::tokenizer::TableError;
 
 /// A bundle cannot be opened. Every variant names the file.
@@ -10,6 +11,7 @@ pub enum BundleError {
     #[error(transparent)]
     Format(FormatError),
     /// The tokenizer's table is not valid.
+    #[cfg(not(target_arch = "wasm32"))]
     #[error(transparent)]
     Tokenizer(#[from] TableError),
     /// There is no such folder.

@@ -26,6 +26,7 @@ use crate::format::{
     BufferId, FileFacts, FormatError, MANIFEST_FILE, Manifest, SCHEDULE_FILE, Schedule, validate,
 };
 use crate::host;
+#[cfg(not(target_arch = "wasm32"))]
 use crate::tokenizer::{MAX_TABLE_BYTES, TOKENIZER_FILE, Tokenizer};
 use source::{open_exact, read_bounded};
 
@@ -153,6 +154,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`BundleError`] when its table cannot be read or is not valid.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn tokenizer(&self) -> Result<Option<Tokenizer>, BundleError> {
         if self.manifest.file(TOKENIZER_FILE).is_none() {
             return Ok(None);

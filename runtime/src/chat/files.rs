@@ -1,7 +1,11 @@
 //! The files of a bundle that turn messages into tokens and back.
 
-use super::{ChatError, ChatTemplate, GenerationConfig, TokenizerConfig};
+use super::prefix::common;
+use super::{
+    ChatError, ChatTemplate, GenerationConfig, Message, Prompt, PromptImage, RenderOptions, TokenizerConfig,
+};
 use crate::bundle::{Bundle, BundleError};
+use crate::format::VisionFacts;
 use crate::sampling::SamplingParams;
 use crate::tokenizer::{MAX_TABLE_BYTES, TOKENIZER_FILE, Tokenizer};
 
@@ -60,6 +64,54 @@ impl ChatFiles {
         let own =
             self.tokenizer_config.eos_token.as_deref().and_then(|text| self.tokenizer.token_to_id(text));
         self.generation.eos_token_ids.iter().copied().chain(own).collect()
+    }
+
+    /// The prompt of a conversation, opening the next answer. `images` are those of all messages, in the order of their
+    /// parts. `vision` is what the bundle says of its encoder.
+    ///
+    /// # Errors
+    /// [`ChatError::NoTemplate`], [`ChatError::Template`]; [`ChatError::NoVision`], [`ChatError::Images`] and
+    /// [`ChatError::Vision`] for images that do not fit.
+    pub fn prompt(
+        &self,
+        messages: &[Message],
+        images: &[PromptImage],
+        options: &RenderOptions,
+        vision: Option<&VisionFacts>,
+    ) -> Result<Prompt, ChatError> {
+        let template = self.template.as_ref().ok_or(ChatError::NoTemplate)?;
+        let mut options = options.clone();
+        let named = self.tokenizer_config.special.iter();
+        options.variables.extend(named.map(|(name, token)| (name.clone(), token.as_str().into())));
+        options.add_generation_prompt = false;
+        let closed = template.render(messages, &options)?;
+        options.add_generation_prompt = true;
+        let text = template.render(messages, &options)?;
+        let ids = self.tokenizer.encode(&text);
+        let mut stable = common(&ids, &self.tokenizer.encode(&closed));
+        // Templates shorten what is history, such as the reasoning before an older question.
+        let mut later = messages.to_vec();
+        later.extend([Message::text("assistant", "a"), Message::text("user", "u")]);
+        if let Ok(later) = template.render(&later, &options) {
+            stable = stable.min(common(&ids, &self.tokenizer.encode(&later)));
+        }
+        let opening = text.strip_prefix(closed.as_str()).unwrap_or_default();
+        let thinking = opening.rfind("<think>").is_some_and(|open| opening.rfind("</think>") < Some(open));
+        Ok(Prompt { thinking, ..Prompt::new(&ids, stable, images, vision)? })
+    }
+
+    /// A prompt as it is, without a template. Special tokens in it are recognised.
+    ///
+    /// # Errors
+    /// As [`ChatFiles::prompt`], but for those of the template.
+    pub fn raw_prompt(
+        &self,
+        text: &str,
+        images: &[PromptImage],
+        vision: Option<&VisionFacts>,
+    ) -> Result<Prompt, ChatError> {
+        let ids = self.tokenizer.encode(text);
+        Prompt::new(&ids, ids.len(), images, vision)
     }
 }
 

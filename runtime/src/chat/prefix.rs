@@ -59,6 +59,7 @@ impl Fed {
 }
 
 /// How many positions two prompts have in common at their beginning.
+#[cfg(not(target_arch = "wasm32"))]
 pub(super) fn common<T: PartialEq>(a: &[T], b: &[T]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

@@ -2,8 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::prefix::{Key, common, image_key, token_key};
-use super::{ChatError, ChatFiles, Message, RenderOptions};
+use super::ChatError;
+use super::prefix::{Key, image_key, token_key};
 use crate::format::VisionFacts;
 use crate::vision::Grid;
 
@@ -76,7 +76,11 @@ impl Prompt {
         self.thinking
     }
 
-    fn new(
+    /// The prompt of these tokens, of which `stable` are those of [`Prompt::stable`], without a template's opening of reasoning.
+    ///
+    /// # Errors
+    /// [`ChatError::EmptyPrompt`]; [`ChatError::NoVision`], [`ChatError::Images`] and [`ChatError::Vision`] for images that do not fit.
+    pub fn new(
         ids: &[u32],
         stable: usize,
         images: &[PromptImage],
@@ -117,55 +121,5 @@ impl Prompt {
             return Err(ChatError::EmptyPrompt);
         }
         Ok(prompt)
-    }
-}
-
-impl ChatFiles {
-    /// The prompt of a conversation, opening the next answer. `images` are those of all messages, in the order of their
-    /// parts. `vision` is what the bundle says of its encoder.
-    ///
-    /// # Errors
-    /// [`ChatError::NoTemplate`], [`ChatError::Template`]; [`ChatError::NoVision`], [`ChatError::Images`] and
-    /// [`ChatError::Vision`] for images that do not fit.
-    pub fn prompt(
-        &self,
-        messages: &[Message],
-        images: &[PromptImage],
-        options: &RenderOptions,
-        vision: Option<&VisionFacts>,
-    ) -> Result<Prompt, ChatError> {
-        let template = self.template.as_ref().ok_or(ChatError::NoTemplate)?;
-        let mut options = options.clone();
-        let named = self.tokenizer_config.special.iter();
-        options.variables.extend(named.map(|(name, token)| (name.clone(), token.as_str().into())));
-        options.add_generation_prompt = false;
-        let closed = template.render(messages, &options)?;
-        options.add_generation_prompt = true;
-        let text = template.render(messages, &options)?;
-        let ids = self.tokenizer.encode(&text);
-        let mut stable = common(&ids, &self.tokenizer.encode(&closed));
-        // Templates shorten what is history, such as the reasoning before an older question.
-        let mut later = messages.to_vec();
-        later.extend([Message::text("assistant", "a"), Message::text("user", "u")]);
-        if let Ok(later) = template.render(&later, &options) {
-            stable = stable.min(common(&ids, &self.tokenizer.encode(&later)));
-        }
-        let opening = text.strip_prefix(closed.as_str()).unwrap_or_default();
-        let thinking = opening.rfind("<think>").is_some_and(|open| opening.rfind("</think>") < Some(open));
-        Ok(Prompt { thinking, ..Prompt::new(&ids, stable, images, vision)? })
-    }
-
-    /// A prompt as it is, without a template. Special tokens in it are recognised.
-    ///
-    /// # Errors
-    /// As [`ChatFiles::prompt`], but for those of the template.
-    pub fn raw_prompt(
-        &self,
-        text: &str,
-        images: &[PromptImage],
-        vision: Option<&VisionFacts>,
-    ) -> Result<Prompt, ChatError> {
-        let ids = self.tokenizer.encode(text);
-        Prompt::new(&ids, ids.len(), images, vision)
     }
 }

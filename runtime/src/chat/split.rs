@@ -179,34 +179,14 @@ mod tests {
         outcomes.pop().unwrap()
     }
 
+    /// The splitter in JavaScript is held to the same cases.
     #[test]
     fn reasoning_answers_and_calls_are_told_apart() {
-        for (thinking, text, expected) in [
-            (false, "Hello <b>you</b> < think", ["", "Hello <b>you</b> < think", ""]),
-            (false, "", ["", "", ""]),
-            (false, "  indented", ["", "  indented", ""]),
-            (false, "\n<thin", ["", "\n<thin", ""]),
-            (false, "\n<think>\nwhy\n</think>\n\nso", ["why", "so", ""]),
-            (false, "a <think>b</think>", ["", "a <think>b</think>", ""]),
-            (true, "\nbecause\n\nit is\n</think>\n\nso\n", ["because\n\nit is", "so\n", ""]),
-            (true, "</think>\n\nso", ["", "so", ""]),
-            (true, "\n\n</think>so", ["", "so", ""]),
-            (true, "cut off\n</thi", ["cut off\n</thi", "", ""]),
-            (true, "cut off\n", ["cut off\n", "", ""]),
-            (true, "a</think></think>b", ["a", "</think>b", ""]),
-            (
-                true,
-                "r</think>I look.\n\n<tool_call>\n<function=f>\n</function>\n</tool_call>\n<tool_call>x</tool_call>",
-                [
-                    "r",
-                    "I look.\n\n\n",
-                    "<tool_call>\n<function=f>\n</function>\n</tool_call><tool_call>x</tool_call>",
-                ],
-            ),
-            (false, "<tool_call>cut </tool", ["", "", "<tool_call>cut </tool"]),
-            (false, "é<tool_cäll>", ["", "é<tool_cäll>", ""]),
-        ] {
-            assert_eq!(split(thinking, text), expected, "{text:?}");
+        let cases: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/chat/texts.json")).unwrap();
+        for case in cases["split"].as_array().unwrap() {
+            let text = |at: usize| case[at].as_str().unwrap();
+            assert_eq!(split(case[0].as_bool().unwrap(), text(1)), [text(2), text(3), text(4)], "{case}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Where an answer ends: stop tokens and stop strings.
+//! Where the text of an answer ends: stop strings.
 
 use super::ChatError;
 
@@ -14,15 +14,6 @@ pub(super) fn held_back(text: &str, mark: &str) -> usize {
         .rev()
         .find(|bytes| mark.get(..*bytes).is_some_and(|start| text.ends_with(start)))
         .unwrap_or(0)
-}
-
-/// What ends an answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StopRules {
-    /// Tokens, which are not part of the text.
-    pub tokens: Vec<u32>,
-    /// Strings, which are not part of the text either.
-    pub strings: Vec<String>,
 }
 
 /// Looks for stop strings in text that comes in pieces.
@@ -63,9 +54,12 @@ impl StopStrings {
 mod tests {
     use super::*;
 
+    /// The search in JavaScript is held to the same cases.
     #[test]
     fn stop_strings_are_found_across_pieces() {
-        let stops = ["\nUser:".to_owned(), "END".to_owned(), "NDX".to_owned()];
+        let cases: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/chat/texts.json")).unwrap();
+        let stops: Vec<String> = serde_json::from_value(cases["stopStrings"].clone()).unwrap();
         let run = |text: &str, size: usize| {
             let mut stop = StopStrings::new(&stops).unwrap();
             let mut out = String::new();
@@ -78,11 +72,11 @@ mod tests {
             }
             (out + &stop.finish(), false)
         };
-        for size in 1..12 {
-            assert_eq!(run("Hello\nUser: you", size), ("Hello".to_owned(), true));
-            assert_eq!(run("ENENEND!", size), ("ENEN".to_owned(), true));
-            assert_eq!(run("Hello\nUse", size), ("Hello\nUse".to_owned(), false));
-            assert_eq!(run("é\n\nUser:", size), ("é\n".to_owned(), true));
+        for case in cases["stop"].as_array().unwrap() {
+            let text = |at: usize| case[at].as_str().unwrap();
+            for size in 1..12 {
+                assert_eq!(run(text(0), size), (text(1).to_owned(), case[2].as_bool().unwrap()), "{case}");
+            }
         }
         assert!(StopStrings::new(&[String::new()]).is_err());
     }

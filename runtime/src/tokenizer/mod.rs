@@ -4,13 +4,9 @@
 //! (`runtime/web/src/tokenizer`), which has regular expressions and normalization at hand. `docs/tokenizer.md` has the format, the
 //! method and the limits.
 
-#[cfg(target_arch = "wasm32")]
-mod browser;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 
-#[cfg(target_arch = "wasm32")]
-pub use browser::{Detokenizer, TableError, Tokenizer};
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::*;
 

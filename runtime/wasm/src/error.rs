@@ -119,9 +119,7 @@ impl From<ChatError> for Failure {
         let message = error.to_string();
         let code = match error {
             ChatError::Session(error) => return error.into(),
-            ChatError::Bundle(error) => return error.into(),
             ChatError::PromptTooLong { .. } => Code::ContextFull,
-            ChatError::Tokenizer(_) | ChatError::NoTokenizer | ChatError::File { .. } => Code::InvalidBundle,
             _ => Code::InvalidRequest,
         };
         Self::new(code, message)

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use js_sys::{Array, Object, Promise, Uint8Array};
 use qwenc_runtime::bundle::{Bundle, BundleError, FileKind, Receiver, ShardStream};
-use qwenc_runtime::chat::{ChatFiles, Generator};
+use qwenc_runtime::chat::Turns;
 use qwenc_runtime::engine::{EngineError, LoadOptions, Loading};
 use qwenc_runtime::format::FileFacts;
 use qwenc_runtime::image::Preprocessor;
@@ -65,7 +65,6 @@ enum Stage {
 #[derive(Debug)]
 struct Parts {
     bundle: Bundle,
-    files: ChatFiles,
     preprocessor: Option<Preprocessor>,
     loading: RefCell<Option<Loading<Device>>>,
 }
@@ -304,7 +303,6 @@ async fn prepare(receiver: Receiver, device: JsValue, tuning: &str) -> Result<Pa
             return Err(Failure::new(Code::MissingFeature, message));
         }
     }
-    let files = ChatFiles::load(&bundle)?;
     let preprocessor = match bundle.manifest().model.vision {
         Some(_) => Some(Preprocessor::of_bundle(&bundle)?),
         None => None,
@@ -312,15 +310,15 @@ async fn prepare(receiver: Receiver, device: JsValue, tuning: &str) -> Result<Pa
     let options = LoadOptions { tuning: Tuning::from_lines(tuning), ..LoadOptions::default() };
     let loading = Loading::start(&bundle, device, &options)?;
     loading.flush().await?;
-    Ok(Parts { bundle, files, preprocessor, loading: RefCell::new(Some(loading)) })
+    Ok(Parts { bundle, preprocessor, loading: RefCell::new(Some(loading)) })
 }
 
 async fn finish(parts: Parts, tuning_seconds: f64) -> Result<Model, Failure> {
-    let Parts { bundle, files, preprocessor, loading } = parts;
+    let Parts { bundle, preprocessor, loading } = parts;
     let loading = loading.into_inner().ok_or_else(|| order("finish"))?;
     let mut engine = loading.finish().await.map_err(|error: EngineError| Failure::from(error))?;
     let (tuning, _) = engine.tune_async(&|path| bundle.shader(path).ok(), tuning_seconds).await?;
     drop(bundle);
-    let generator = Generator::new(Session::new(engine)?, files)?;
-    Ok(Model::new(Inner::new(generator, preprocessor, tuning)))
+    let turns = Turns::new(Session::new(engine)?)?;
+    Ok(Model::new(Inner::new(turns, preprocessor, tuning)))
 }

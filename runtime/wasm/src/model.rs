@@ -1,13 +1,12 @@
 //! A model that answers.
 
 use std::cell::{Cell, RefCell};
-use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use js_sys::{Array, Function, Object, Promise, Uint8Array};
 use qwenc_golden::{GoldenFile, VerifyOptions, verify_async};
 use qwenc_runtime::bundle::sha256_hex;
-use qwenc_runtime::chat::{Clock, FinishReason, Generator, Prompt, PromptImage};
+use qwenc_runtime::chat::{Clock, FinishReason, Prompt, PromptImage, Turns, Verdict};
 use qwenc_runtime::engine::Backend;
 use qwenc_runtime::format::{Command, Manifest};
 use qwenc_runtime::image::{Preprocessor, Rgb};
@@ -19,9 +18,8 @@ use wasm_bindgen_futures::future_to_promise;
 use crate::device::Device;
 use crate::error::{Code, Failure};
 use crate::object::{get, number, set};
-use crate::options::{Options, messages};
 use crate::profile::profile;
-use crate::report;
+use crate::{options, report};
 
 /// The golden run in a bundle.
 const GOLDEN: &str = "golden.safetensors";
@@ -48,7 +46,7 @@ pub struct Model {
 #[derive(Debug)]
 pub(crate) struct Inner {
     /// Not there while a call has it.
-    generator: RefCell<Option<Generator<Device>>>,
+    turns: RefCell<Option<Turns<Device>>>,
     preprocessor: Option<Preprocessor>,
     manifest: Manifest,
     tuning: Tuning,
@@ -56,51 +54,37 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    pub(crate) fn new(
-        generator: Generator<Device>,
-        preprocessor: Option<Preprocessor>,
-        tuning: Tuning,
-    ) -> Self {
-        let manifest = generator.session().engine().manifest().clone();
-        let generator = RefCell::new(Some(generator));
-        Self { generator, preprocessor, manifest, tuning, closed: Cell::new(false) }
+    pub(crate) fn new(turns: Turns<Device>, preprocessor: Option<Preprocessor>, tuning: Tuning) -> Self {
+        let manifest = turns.session().engine().manifest().clone();
+        let turns = RefCell::new(Some(turns));
+        Self { turns, preprocessor, manifest, tuning, closed: Cell::new(false) }
     }
 
-    fn take(&self) -> Result<Generator<Device>, Failure> {
+    fn take(&self) -> Result<Turns<Device>, Failure> {
         if self.closed.get() {
             return Err(closed());
         }
-        self.generator.borrow_mut().take().ok_or_else(busy)
+        self.turns.borrow_mut().take().ok_or_else(busy)
     }
 
     /// Gives it back, unless the model is gone meanwhile.
-    fn give_back(&self, generator: Generator<Device>) {
+    fn give_back(&self, turns: Turns<Device>) {
         if !self.closed.get() {
-            *self.generator.borrow_mut() = Some(generator);
+            *self.turns.borrow_mut() = Some(turns);
         }
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Generator<Device>) -> Result<T, Failure>) -> Result<T, Failure> {
-        match self.generator.borrow_mut().as_mut() {
-            Some(generator) => work(generator),
+    fn with<T>(&self, work: impl FnOnce(&mut Turns<Device>) -> Result<T, Failure>) -> Result<T, Failure> {
+        match self.turns.borrow_mut().as_mut() {
+            Some(turns) => work(turns),
             None => Err(busy()),
         }
     }
 
     /// The prompt of a request.
-    fn prompt(
-        &self,
-        generator: &Generator<Device>,
-        messages_json: &str,
-        images: &Array,
-        options: &Options,
-    ) -> Result<Prompt, Failure> {
+    fn prompt(&self, ids: &[u32], stable: usize, images: &Array) -> Result<Prompt, Failure> {
         let images = images.iter().map(|image| self.image(&image)).collect::<Result<Vec<_>, _>>()?;
-        let (files, vision) = (generator.files(), self.manifest.model.vision.as_ref());
-        Ok(match &options.raw {
-            Some(text) => files.raw_prompt(text, &images, vision)?,
-            None => files.prompt(&messages(messages_json)?, &images, &options.render(), vision)?,
-        })
+        Ok(Prompt::new(ids, stable, &images, self.manifest.model.vision.as_ref())?)
     }
 
     fn image(&self, image: &JsValue) -> Result<PromptImage, Failure> {
@@ -148,16 +132,16 @@ impl Model {
         Self { inner: Rc::new(inner) }
     }
 
-    /// Runs an asynchronous call with the generator.
-    fn call<F>(&self, work: impl FnOnce(Rc<Inner>, Generator<Device>) -> F + 'static) -> Promise
+    /// Runs an asynchronous call with the turns.
+    fn call<F>(&self, work: impl FnOnce(Rc<Inner>, Turns<Device>) -> F + 'static) -> Promise
     where
-        F: Future<Output = (Generator<Device>, Result<JsValue, Failure>)> + 'static,
+        F: Future<Output = (Turns<Device>, Result<JsValue, Failure>)> + 'static,
     {
         let inner = self.inner.clone();
         future_to_promise(async move {
-            let generator = inner.take()?;
-            let (generator, outcome) = work(inner.clone(), generator).await;
-            inner.give_back(generator);
+            let turns = inner.take()?;
+            let (turns, outcome) = work(inner.clone(), turns).await;
+            inner.give_back(turns);
             if inner.closed.get() {
                 return Err(closed().into());
             }
@@ -170,8 +154,8 @@ impl Drop for Model {
     fn drop(&mut self) {
         self.inner.closed.set(true);
         // Buffers go now, not when some promise is collected; a running call gives them up when it ends.
-        if let Ok(mut generator) = self.inner.generator.try_borrow_mut() {
-            *generator = None;
+        if let Ok(mut turns) = self.inner.turns.try_borrow_mut() {
+            *turns = None;
         }
     }
 }
@@ -183,8 +167,8 @@ impl Model {
     /// # Errors
     /// While another call runs.
     pub fn info(&self) -> Result<Object, JsValue> {
-        let info = self.inner.with(|generator| {
-            let engine = generator.session().engine();
+        let info = self.inner.with(|turns| {
+            let engine = turns.session().engine();
             let info = report::facts(engine.manifest(), &engine.memory());
             let entry = |name: &str| engine.schedule().entries.get(name);
             let commands = [entry("decode"), entry("sample")].into_iter().flatten().flat_map(|e| &e.commands);
@@ -205,32 +189,37 @@ impl Model {
         self.inner.tuning.to_lines()
     }
 
-    /// Generates an answer.
+    /// Generates an answer to a prompt, whose first `stable` tokens the next turn's will have too.
     pub fn generate(
         &self,
-        messages_json: String,
+        ids: Vec<u32>,
+        stable: usize,
         images: Array,
-        options_json: String,
-        on_event: Function,
+        request: JsValue,
+        on_step: Function,
         signal: JsValue,
     ) -> Promise {
-        self.call(move |inner, mut generator| async move {
+        self.call(move |inner, mut turns| async move {
             let request = async {
-                let options = Options::read(&options_json)?;
-                let prompt = inner.prompt(&generator, &messages_json, &images, &options)?;
-                drop(images);
-                let options = options.generate(generator.files())?;
+                let prompt = inner.prompt(&ids, stable, &images)?;
+                drop((ids, images));
+                let options = options::read(&request);
+                options.sampling.check().map_err(|error| Failure::invalid(error.to_string()))?;
                 let mut thrown = None;
-                let generation = generator
-                    .generate_async(&prompt, &options, &mut |event| {
-                        if let Err(error) = on_event.call1(&JsValue::NULL, &report::event(event)) {
-                            thrown = Some(error);
-                        }
-                        let stop = inner.closed.get() || get(&signal, "aborted").is_truthy();
-                        if stop || thrown.is_some() {
-                            ControlFlow::Break(())
-                        } else {
-                            ControlFlow::Continue(())
+                let turn = turns
+                    .answer_async(&prompt, &options, &mut |step| {
+                        let stopped = match on_step.call1(&JsValue::NULL, &report::step(step)) {
+                            Ok(stopped) => stopped.is_truthy(),
+                            Err(error) => {
+                                thrown = Some(error);
+                                false
+                            }
+                        };
+                        let cancel = inner.closed.get() || get(&signal, "aborted").is_truthy();
+                        match stopped {
+                            true => Verdict::Stop,
+                            false if cancel || thrown.is_some() => Verdict::Cancel,
+                            false => Verdict::GoOn,
                         }
                     })
                     .await?;
@@ -238,13 +227,13 @@ impl Model {
                     let words = crate::object::words(&error);
                     return Err(Failure::new(Code::Internal, format!("onEvent threw: {words}")));
                 }
-                if generation.finish_reason == FinishReason::Cancelled && generation.tokens.is_empty() {
+                if turn.finish_reason == FinishReason::Cancelled && turn.tokens.is_empty() {
                     return Err(Failure::new(Code::Aborted, "stopped before the first token"));
                 }
-                Ok(report::generation(&generation, options.sampling.seed).into())
+                Ok(report::turn(&turn).into())
             };
             let outcome = request.await;
-            (generator, outcome)
+            (turns, outcome)
         })
     }
 
@@ -252,35 +241,9 @@ impl Model {
     ///
     /// # Errors
     /// As `generate`.
-    #[wasm_bindgen(js_name = countTokens)]
-    pub fn count_tokens(
-        &self,
-        messages_json: &str,
-        images: &Array,
-        options_json: &str,
-    ) -> Result<usize, JsValue> {
-        let options = Options::read(options_json)?;
-        let count = self
-            .inner
-            .with(|generator| Ok(self.inner.prompt(generator, messages_json, images, &options)?.len()));
-        Ok(count?)
-    }
-
-    /// Ids of a text.
-    ///
-    /// # Errors
-    /// While another call runs.
-    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>, JsValue> {
-        Ok(self.inner.with(|generator| Ok(generator.files().tokenizer.encode(text)))?)
-    }
-
-    /// Text of ids.
-    ///
-    /// # Errors
-    /// While another call runs.
-    pub fn detokenize(&self, ids: &[u32], special: Option<bool>) -> Result<String, JsValue> {
-        let skip_special = !special.unwrap_or(false);
-        Ok(self.inner.with(|generator| Ok(generator.files().tokenizer.decode(ids, skip_special)))?)
+    #[wasm_bindgen(js_name = promptLength)]
+    pub fn prompt_length(&self, ids: &[u32], images: &Array) -> Result<usize, JsValue> {
+        Ok(self.inner.prompt(ids, ids.len(), images)?.len())
     }
 
     /// Forgets what was fed.
@@ -288,14 +251,14 @@ impl Model {
     /// # Errors
     /// While another call runs, or when the device is lost.
     pub fn reset(&self) -> Result<(), JsValue> {
-        Ok(self.inner.with(|generator| Ok(generator.reset()?))?)
+        Ok(self.inner.with(|turns| Ok(turns.reset()?))?)
     }
 
     /// Replays the bundle's golden run.
     #[wasm_bindgen(js_name = selfTest)]
     pub fn self_test(&self, golden: Vec<u8>) -> Promise {
-        self.call(move |inner, generator| async move {
-            let (mut session, files) = generator.into_parts();
+        self.call(move |inner, turns| async move {
+            let mut session = turns.into_session();
             let test = async {
                 let facts = inner.manifest.file(GOLDEN).ok_or_else(|| {
                     Failure::new(Code::InvalidBundle, "the bundle has no golden run; compile it with one")
@@ -311,7 +274,7 @@ impl Model {
                 Ok(report::self_test(&verify_async(&mut session, &run, &options).await?).into())
             };
             let outcome = test.await;
-            (Generator::resume(session, files), outcome)
+            (Turns::resume(session), outcome)
         })
     }
 
@@ -319,12 +282,11 @@ impl Model {
     pub fn profile(&self, steps: u32) -> Promise {
         let inner = self.inner.clone();
         future_to_promise(async move {
-            let (session, files) = inner.take()?.into_parts();
-            let mut engine = session.into_engine();
+            let mut engine = inner.take()?.into_session().into_engine();
             let outcome = profile(&mut engine, steps).await;
             // It fails only when the device does; then there is nothing to give back.
             let session = Session::new(engine).map_err(Failure::from)?;
-            inner.give_back(Generator::resume(session, files));
+            inner.give_back(Turns::resume(session));
             if inner.closed.get() {
                 return Err(closed().into());
             }

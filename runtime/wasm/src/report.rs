@@ -2,7 +2,7 @@
 
 use js_sys::Object;
 use qwenc_golden::Report;
-use qwenc_runtime::chat::{Event, Generation, PieceKind};
+use qwenc_runtime::chat::{Step, Turn};
 use qwenc_runtime::format::{Manifest, MemoryFacts};
 use wasm_bindgen::JsValue;
 
@@ -59,25 +59,17 @@ pub(crate) fn requirements(manifest: &Manifest) -> Object {
     ])
 }
 
-pub(crate) fn event(event: Event<'_>) -> Object {
-    match event {
-        Event::Prompt { tokens, reused } => {
+pub(crate) fn step(step: Step) -> Object {
+    match step {
+        Step::Prompt { tokens, reused } => {
             object([("type", "prompt".into()), ("tokens", tokens.into()), ("reused", reused.into())])
         }
-        Event::Token(id) => object([("type", "token".into()), ("id", id.into())]),
-        Event::Piece(piece) => {
-            let kind = match piece.kind {
-                PieceKind::Answer => "answer",
-                PieceKind::Reasoning => "reasoning",
-                PieceKind::ToolCall => "tool_call",
-            };
-            object([("type", "piece".into()), ("kind", kind.into()), ("text", piece.text.as_str().into())])
-        }
+        Step::Token(id) => object([("type", "token".into()), ("id", id.into())]),
     }
 }
 
-pub(crate) fn generation(generation: &Generation, seed: u64) -> Object {
-    let usage = &generation.usage;
+pub(crate) fn turn(turn: &Turn) -> Object {
+    let usage = &turn.usage;
     let usage = object([
         ("promptTokens", usage.prompt_tokens.into()),
         ("reusedTokens", usage.reused_tokens.into()),
@@ -88,12 +80,8 @@ pub(crate) fn generation(generation: &Generation, seed: u64) -> Object {
         ("tokensPerSecond", usage.tokens_per_second().into()),
     ]);
     object([
-        ("text", generation.text.as_str().into()),
-        ("reasoning", generation.reasoning.as_str().into()),
-        ("toolCalls", array(generation.tool_calls.iter().map(String::as_str)).into()),
-        ("tokens", array(generation.tokens.iter().copied()).into()),
-        ("finishReason", generation.finish_reason.name().into()),
-        ("seed", size(seed).into()),
+        ("tokens", array(turn.tokens.iter().copied()).into()),
+        ("finishReason", turn.finish_reason.name().into()),
         ("usage", usage.into()),
     ])
 }

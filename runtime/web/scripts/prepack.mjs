@@ -12,7 +12,7 @@ for (const file of ['dist/qwenc.js', 'dist/qwenc_bg.wasm']) {
 }
 rmSync(join(root, 'types'), { recursive: true, force: true });
 tsc('-p', 'tsconfig.types.json');
-copyFileSync(join(root, 'src/wasm.d.ts'), join(root, 'types/wasm.d.ts'));
+for (const face of ['wasm', 'core']) copyFileSync(join(root, `src/${face}.d.ts`), join(root, `types/${face}.d.ts`));
 // Who has no types of WebGPU needs none: the names are declared, and merge with the real ones where there are any.
 const NAMES = ['GPU', 'GPUAdapter', 'GPUAdapterInfo', 'GPUDevice', 'GPUDeviceLostInfo'];
 writeFileSync(join(root, 'types/webgpu.d.ts'), `declare global {\n${NAMES.map((name) => `  interface ${name} {}\n`).join('')}}\nexport {};\n`);

@@ -1,10 +1,11 @@
 // The WebAssembly engine, from beside this file. A module of its own, so that only who runs it loads it. (Imported plainly: many
 // bundlers put no parts that are loaded later into workers.)
 
-// Built by `cargo xtask web`; its types are those of ./wasm.d.ts.
-import initialise, { Loader } from '../dist/qwenc.js';
+// Built by `cargo xtask web`; its types are those of ./core.d.ts.
+import initialise from '../dist/qwenc.js';
 
 import { QwenError } from './errors.js';
+import { Loader } from './model.js';
 
 /** @typedef {import('./host.js').Engine} Engine */
 

@@ -1,13 +1,12 @@
 /**
- * The contract between the package's JavaScript and the WebAssembly engine (`dist/qwenc.js`, `dist/qwenc_bg.wasm`, which
- * `cargo xtask web` builds). JavaScript fetches and stores files; the engine checks them, owns the GPU's objects and
+ * The contract between the package and its engine, which is `model.js` around the WebAssembly module of `core.d.ts`. The package fetches and stores files; the engine checks them, owns the GPU's objects and
  * generates. All of it runs in one thread, usually a worker's; none of it is reentrant: one call of an instance at a time.
  *
  * Everything here throws `EngineError`s, or rejects with them. A WebAssembly trap (a bug) is a `WebAssembly.RuntimeError`;
  * the module instance is unusable after one.
  *
  * ```js
- * await init({ module_or_path: bytes });
+ * const { Loader } = await loadEngine();
  * const loader = new Loader(manifestBytes);
  * for (const file of loader.files().filter((f) => f.kind === 'small')) loader.put(file.path, await fetchAll(file));
  * const device = await adapter.requestDevice(descriptorFor(loader.requirements()));
@@ -32,9 +31,6 @@ export interface EngineError extends Error {
   name: 'EngineError';
   code: EngineErrorCode;
 }
-
-/** Instantiates the module. Further calls return at once. */
-export default function init(input: { module_or_path: BufferSource | WebAssembly.Module }): Promise<unknown>;
 
 /** A file of the bundle. */
 export interface BundleFile {
@@ -229,8 +225,7 @@ export interface Profile {
 }
 
 /** A model on a device. */
-export class Model {
-  private constructor();
+export interface Model {
   /** The variants of kernels that were found the fastest while it was loaded; empty when none were tried. */
   tuning(): string;
   info(): BundleFacts & {

@@ -6,16 +6,10 @@
 //! There are two interpreters of the same language, held against the same cases: `native`, and for browsers one in JavaScript
 //! (`runtime/web/src/template`), which takes a third of the bytes there.
 
-#[cfg(target_arch = "wasm32")]
-mod browser;
-#[cfg(not(target_arch = "wasm32"))]
 mod native;
 
 use std::fmt;
 
-#[cfg(target_arch = "wasm32")]
-use self::browser::Compiled;
-#[cfg(not(target_arch = "wasm32"))]
 use self::native::Compiled;
 use super::{Json, Message, message};
 

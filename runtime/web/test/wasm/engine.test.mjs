@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import { create } from '../../../../xtask/tint/node_modules/webgpu/index.js';
-import init, { Loader } from '../../dist/qwenc.js';
+import { loadEngine } from '../../src/engine.js';
+import { Loader } from '../../src/model.js';
 
 const bundle = process.env.QWENC_BUNDLE;
 assert.ok(bundle, 'run `cargo xtask web --test`');
@@ -40,7 +41,7 @@ async function upload(to, path, content, piece) {
 }
 
 before(async () => {
-  await init({ module_or_path: readFileSync(new URL('../../dist/qwenc_bg.wasm', import.meta.url)) });
+  await loadEngine(readFileSync(new URL('../../dist/qwenc_bg.wasm', import.meta.url)));
   adapter = await gpu.requestAdapter();
   loader = prepared();
   const { optionalFeatures } = loader.requirements();
@@ -144,6 +145,8 @@ test('requests that cannot be met have codes', async () => {
   await assert.rejects(ask(messages, greedy({ unknown: 1 })), { code: 'invalid-request' });
   await assert.rejects(ask(messages, greedy({ temperature: -1 })), { code: 'invalid-request' });
   await assert.rejects(ask('[]', greedy({ raw: 'x'.repeat(100_000) })), { code: 'context-full' });
+  await assert.rejects(ask('[{}]', greedy()), { code: 'invalid-request' });
+  await assert.rejects(ask(messages, greedy({ stop: [''] })), { code: 'invalid-request' });
   const image = { width: 2, height: 2, rgba: new Uint8Array(3) };
   await assert.rejects(model.generate(messages, [image], greedy(), () => {}, undefined), { code: 'invalid-request' });
   const running = ask(messages, greedy());
