@@ -15,6 +15,10 @@ pub(crate) struct OwnedPicture {
 }
 
 impl OwnedPicture {
+    pub(crate) fn grid(&self) -> Grid {
+        self.grid
+    }
+
     pub(crate) fn as_picture(&self) -> Picture<'_> {
         Picture { grid: self.grid, values: &self.values }
     }
@@ -62,17 +66,4 @@ pub(crate) fn pictures(
         }
     }
     Ok(out)
-}
-
-/// How many of the next pictures belong to a call with these tokens: as many as its image tokens begin.
-pub(crate) fn pictures_of(ids: &[i32], next: &[OwnedPicture], facts: &VisionFacts) -> usize {
-    let is_image = |id: &&i32| u32::try_from(**id) == Ok(facts.image_token);
-    let mut left = ids.iter().filter(is_image).count();
-    let fits = |picture: &&OwnedPicture| {
-        let tokens = usize::try_from(picture.grid.tokens(facts.merge_size)).unwrap_or(usize::MAX);
-        let begins = left > 0;
-        left = left.saturating_sub(tokens);
-        begins
-    };
-    next.iter().take_while(fits).count()
 }

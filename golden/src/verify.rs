@@ -4,9 +4,10 @@ use qwenc_runtime::engine::Backend;
 use qwenc_runtime::image::Preprocessor;
 use qwenc_runtime::order::sorted;
 use qwenc_runtime::session::{Picture, Session};
+use qwenc_runtime::vision::{Grid, pictures_of};
 
 use crate::compare::{Difference, compare};
-use crate::pictures::{OwnedPicture, pictures, pictures_of};
+use crate::pictures::{OwnedPicture, pictures};
 use crate::{GoldenError, GoldenFile, PositionReport, Report};
 
 /// What passes. The default takes the golden file's own thresholds, and wants the largest logit to agree.
@@ -68,7 +69,10 @@ pub async fn verify_async<B: Backend>(
         let ids = golden.ids().get(start..end).unwrap_or_default();
         let wanted = wanted_rows(golden, start, end);
         let seen = match &facts {
-            Some(facts) => pictures_of(ids, unseen, facts),
+            Some(facts) => {
+                let grids: Vec<Grid> = unseen.iter().map(OwnedPicture::grid).collect();
+                pictures_of(ids, &grids, facts)
+            }
             None => 0,
         };
         let (now, later) = unseen.split_at_checked(seen).unwrap_or((unseen, &[]));

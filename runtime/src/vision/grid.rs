@@ -77,3 +77,16 @@ impl Grid {
         Ok(())
     }
 }
+
+/// How many of the next pictures belong to a call with these tokens: as many as its image tokens begin.
+#[must_use]
+pub fn pictures_of(ids: &[i32], next: &[Grid], facts: &VisionFacts) -> usize {
+    let is_image = |id: &&i32| u32::try_from(**id) == Ok(facts.image_token);
+    let mut left = ids.iter().filter(is_image).count();
+    let fits = |grid: &&Grid| {
+        let begins = left > 0;
+        left = left.saturating_sub(usize::try_from(grid.tokens(facts.merge_size)).unwrap_or(usize::MAX));
+        begins
+    };
+    next.iter().take_while(fits).count()
+}

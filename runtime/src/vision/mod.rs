@@ -11,7 +11,7 @@ mod positions;
 mod tables;
 
 pub use error::VisionError;
-pub use grid::Grid;
+pub use grid::{Grid, pictures_of};
 pub use positions::{RopeIndex, rope_index};
 pub(crate) use tables::merge_order;
 pub use tables::{VisionTables, tables};

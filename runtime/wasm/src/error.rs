@@ -1,11 +1,11 @@
 //! Errors as JavaScript sees them: an `Error` with a `code`.
 
-use qwenc_golden::GoldenError;
 use qwenc_runtime::bundle::BundleError;
 use qwenc_runtime::chat::ChatError;
 use qwenc_runtime::engine::EngineError;
 use qwenc_runtime::image::ImageError;
 use qwenc_runtime::session::SessionError;
+use qwenc_runtime::vision::VisionError;
 use wasm_bindgen::JsValue;
 
 use crate::device::DeviceError;
@@ -136,13 +136,9 @@ impl From<ImageError> for Failure {
     }
 }
 
-impl From<GoldenError> for Failure {
-    fn from(error: GoldenError) -> Self {
-        let message = error.to_string();
-        match error {
-            GoldenError::Session { source, .. } => (*source).into(),
-            _ => Self::new(Code::InvalidBundle, message),
-        }
+impl From<VisionError> for Failure {
+    fn from(error: VisionError) -> Self {
+        Self::invalid(error.to_string())
     }
 }
 

@@ -3,26 +3,22 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use js_sys::{Array, Function, Object, Promise, Uint8Array};
-use qwenc_golden::{GoldenFile, VerifyOptions, verify_async};
-use qwenc_runtime::bundle::sha256_hex;
+use js_sys::{Array, Float32Array, Function, Object, Promise, Uint8Array};
 use qwenc_runtime::chat::{Clock, FinishReason, Prompt, PromptImage, Turns, Verdict};
 use qwenc_runtime::engine::Backend;
 use qwenc_runtime::format::{Command, Manifest};
-use qwenc_runtime::image::{Preprocessor, Rgb};
-use qwenc_runtime::session::Session;
+use qwenc_runtime::image::{Patches, Preprocessor, Rgb};
+use qwenc_runtime::session::{Picture, Session};
 use qwenc_runtime::tuning::Tuning;
+use qwenc_runtime::vision::{Grid, pictures_of};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
 use crate::device::Device;
 use crate::error::{Code, Failure};
-use crate::object::{get, number, set};
+use crate::object::{array, get, number, object, set};
 use crate::profile::profile;
 use crate::{options, report};
-
-/// The golden run in a bundle.
-const GOLDEN: &str = "golden.safetensors";
 
 #[wasm_bindgen]
 extern "C" {
@@ -33,6 +29,16 @@ extern "C" {
 /// What the runtime asks of its host, once.
 pub(crate) fn install() {
     Clock { monotonic: || performance_now() / 1000.0 }.install();
+}
+
+/// What `feed` is given.
+struct Fed {
+    ids: Vec<u32>,
+    pictures: Array,
+    /// Places of tokens whose logits are wanted.
+    wanted: Vec<u32>,
+    /// Whatever was fed before is forgotten first.
+    first: bool,
 }
 
 /// A model on a device.
@@ -83,16 +89,23 @@ impl Inner {
 
     /// The prompt of a request.
     fn prompt(&self, ids: &[u32], stable: usize, images: &Array) -> Result<Prompt, Failure> {
-        let images = images.iter().map(|image| self.image(&image)).collect::<Result<Vec<_>, _>>()?;
+        let images = self.all_patches(images)?.into_iter();
+        let images: Vec<_> = images.map(|patches| PromptImage::new(patches.grid, patches.values)).collect();
         Ok(Prompt::new(ids, stable, &images, self.manifest.model.vision.as_ref())?)
     }
 
-    fn image(&self, image: &JsValue) -> Result<PromptImage, Failure> {
+    /// A picture in patches, from pixels or from what is patches already.
+    fn patches(&self, image: &JsValue) -> Result<Patches, Failure> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+        let side = |name: &str| number(image, name) as u32;
+        let values = get(image, "values");
+        if !values.is_undefined() {
+            let grid = Grid::new(side("t"), side("h"), side("w"))?;
+            return Ok(Patches { grid, values: Float32Array::new(&values).to_vec() });
+        }
         let preprocessor = self.preprocessor.as_ref().ok_or_else(|| {
             Failure::invalid("the model takes no images: it was compiled without a vision encoder")
         })?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
-        let side = |name: &str| number(image, name) as u32;
         let (width, height) = (side("width"), side("height"));
         // Before anything is copied: how many bytes that must be.
         let bytes = |name: &str, channels: u64| -> Result<Option<Vec<u8>>, Failure> {
@@ -114,8 +127,34 @@ impl Inner {
                 Rgb::new(width, height, bytes.ok_or_else(|| Failure::invalid("an image has no pixels"))?)?
             }
         };
-        let patches = preprocessor.prepare(&rgb)?;
-        Ok(PromptImage::new(patches.grid, patches.values))
+        Ok(preprocessor.prepare(&rgb)?)
+    }
+
+    fn all_patches(&self, images: &Array) -> Result<Vec<Patches>, Failure> {
+        images.iter().map(|image| self.patches(&image)).collect()
+    }
+
+    /// Feeds a session, and gives logits.
+    async fn feed(&self, session: &mut Session<Device>, fed: Fed) -> Result<JsValue, Failure> {
+        let Fed { ids, pictures, wanted, first } = fed;
+        if first {
+            session.reset()?;
+        }
+        let ids: Vec<i32> = ids.iter().map(|id| i32::try_from(*id).unwrap_or(i32::MAX)).collect();
+        let wanted: Vec<usize> = wanted.iter().filter_map(|at| usize::try_from(*at).ok()).collect();
+        let patches = self.all_patches(&pictures)?;
+        let pictures: Vec<Picture<'_>> =
+            patches.iter().map(|it| Picture { grid: it.grid, values: &it.values }).collect();
+        let grids: Vec<Grid> = pictures.iter().map(|picture| picture.grid).collect();
+        let count = match session.vision() {
+            Some(facts) => pictures_of(&ids, &grids, facts),
+            // Which is refused.
+            None => grids.len(),
+        };
+        let now = pictures.get(..count).unwrap_or_default();
+        let logits = session.feed_pictures_async(&ids, now, &wanted).await?;
+        let logits = array(logits.iter().map(|row| Float32Array::from(row.as_slice())));
+        Ok(object([("logits", logits.into()), ("pictures", count.into())]).into())
     }
 }
 
@@ -254,26 +293,11 @@ impl Model {
         Ok(self.inner.with(|turns| Ok(turns.reset()?))?)
     }
 
-    /// Replays the bundle's golden run.
-    #[wasm_bindgen(js_name = selfTest)]
-    pub fn self_test(&self, golden: Vec<u8>) -> Promise {
+    /// Feeds tokens and as many of the pictures as they have places for, and gives the wanted rows of logits.
+    pub fn feed(&self, ids: Vec<u32>, pictures: Array, wanted: Vec<u32>, first: bool) -> Promise {
         self.call(move |inner, turns| async move {
             let mut session = turns.into_session();
-            let test = async {
-                let facts = inner.manifest.file(GOLDEN).ok_or_else(|| {
-                    Failure::new(Code::InvalidBundle, "the bundle has no golden run; compile it with one")
-                })?;
-                if sha256_hex(&golden) != facts.sha256 {
-                    let message = format!("{GOLDEN}: is not the file that the manifest lists");
-                    return Err(Failure::new(Code::Integrity, message));
-                }
-                let run = GoldenFile::parse(GOLDEN, &golden)?;
-                drop(golden);
-                let options =
-                    VerifyOptions { preprocessor: inner.preprocessor.clone(), ..VerifyOptions::default() };
-                Ok(report::self_test(&verify_async(&mut session, &run, &options).await?).into())
-            };
-            let outcome = test.await;
+            let outcome = inner.feed(&mut session, Fed { ids, pictures, wanted, first }).await;
             (Turns::resume(session), outcome)
         })
     }

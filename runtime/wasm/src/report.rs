@@ -1,7 +1,6 @@
 //! Facts as JavaScript objects.
 
 use js_sys::Object;
-use qwenc_golden::Report;
 use qwenc_runtime::chat::{Step, Turn};
 use qwenc_runtime::format::{Manifest, MemoryFacts};
 use wasm_bindgen::JsValue;
@@ -83,24 +82,5 @@ pub(crate) fn turn(turn: &Turn) -> Object {
         ("tokens", array(turn.tokens.iter().copied()).into()),
         ("finishReason", turn.finish_reason.name().into()),
         ("usage", usage.into()),
-    ])
-}
-
-pub(crate) fn self_test(report: &Report) -> Object {
-    let positions = report.positions.iter().map(|position| {
-        object([
-            ("position", position.position.into()),
-            ("cosine", position.cosine.into()),
-            ("maxAbs", position.max_abs.into()),
-            ("argmaxAgrees", position.argmax_agrees.into()),
-            ("passed", position.passed.into()),
-        ])
-    });
-    object([
-        ("positions", array(positions).into()),
-        ("worstCosine", report.worst_cosine.into()),
-        ("minCosine", report.min_cosine.into()),
-        ("source", report.source.as_deref().map_or(JsValue::NULL, JsValue::from)),
-        ("passed", report.passed.into()),
     ])
 }

@@ -27,8 +27,11 @@ export interface Request {
 
 export type Step = { type: 'prompt'; tokens: number; reused: number } | { type: 'token'; id: number };
 
+/** A picture of a golden run: pixels, or patches as an image processor made them. */
+export type GoldenPicture = Pixels | { t: number; h: number; w: number; values: Float32Array };
+
 /** A model on a device. */
-export interface Model extends Pick<Talking, 'tuning' | 'info' | 'reset' | 'selfTest' | 'profile' | 'free'> {
+export interface Model extends Pick<Talking, 'tuning' | 'info' | 'reset' | 'profile' | 'free'> {
   /**
    * Generates an answer. The prompt has the model's image token once for each image.
    * @param stable tokens at the beginning of the prompt that the next turn's will have too
@@ -44,6 +47,12 @@ export interface Model extends Pick<Talking, 'tuning' | 'info' | 'reset' | 'self
   ): Promise<Pick<GenerateResult, 'tokens' | 'finishReason' | 'usage'>>;
   /** Positions of a prompt: images take several. */
   promptLength(prompt: Uint32Array, images: Pixels[]): number;
+  /**
+   * Feeds tokens and as many of the pictures as they have places for, and gives rows of logits. What was fed for answers is forgotten.
+   * @param wanted places in `ids`, ascending
+   * @param first nothing was fed before
+   */
+  feed(ids: Uint32Array, pictures: GoldenPicture[], wanted: Uint32Array, first: boolean): Promise<{ logits: Float32Array[]; pictures: number }>;
 }
 
 export class Loader {

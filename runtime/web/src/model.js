@@ -6,6 +6,9 @@ import { ChatFiles } from './chat/files.js';
 import { readOptions } from './chat/options.js';
 import { promptOf } from './chat/prompt.js';
 import { Writer } from './chat/writer.js';
+import { QwenError } from './errors.js';
+import { selfTest } from './golden.js';
+import { sha256 } from './sha256.js';
 
 /** @typedef {import('./wasm.js').Pixels} Pixels */
 
@@ -31,7 +34,8 @@ export class Loader extends Core {
 
   /** @override @param {number} tuningSeconds @returns {Promise<any>} */
   async finish(tuningSeconds) {
-    return new Model(await super.finish(tuningSeconds), /** @type {ChatFiles} */ (this.chat));
+    const golden = this.files().find(({ kind }) => kind === 'golden');
+    return new Model(await super.finish(tuningSeconds), /** @type {ChatFiles} */ (this.chat), golden);
   }
 }
 
@@ -39,10 +43,11 @@ export class Loader extends Core {
 
 /** A model on a device. @implements {Talking} */
 export class Model {
-  /** @param {import('./core.js').Model} core @param {ChatFiles} chat */
-  constructor(core, chat) {
+  /** @param {import('./core.js').Model} core @param {ChatFiles} chat @param {import('./wasm.js').BundleFile} [golden] */
+  constructor(core, chat, golden) {
     this.core = core;
     this.chat = chat;
+    this.golden = golden;
   }
 
   tuning() {
@@ -93,8 +98,9 @@ export class Model {
   }
 
   /** @param {Uint8Array} golden */
-  selfTest(golden) {
-    return this.core.selfTest(golden);
+  async selfTest(golden) {
+    if (await sha256(golden) !== this.golden?.sha256) throw new QwenError('integrity', 'golden.safetensors: is not the file that the manifest lists');
+    return selfTest(this.core, golden);
   }
 
   /** @param {number} steps */
