@@ -8,6 +8,7 @@ mod cpu;
 mod device;
 mod error;
 mod loader;
+mod memory;
 mod model;
 mod object;
 mod options;
