@@ -39,11 +39,16 @@ impl Default for TimedSizes {
 /// # Errors
 /// [`BenchError::Gpu`] for a device without time stamps; [`BenchError::Engine`].
 pub fn time_entries(engine: &mut Engine<Gpu>, sizes: &TimedSizes) -> Result<KernelTimes, BenchError> {
-    let merge = engine.manifest().model.vision.as_ref().map_or(1, |vision| vision.merge_size.max(1));
+    // Image tokens of the picture, or of as much as one replay takes.
+    let vision = engine.manifest().model.vision.as_ref();
+    let image_tokens = vision.map_or(0, |vision| {
+        let merged = vision.merge_size.max(1).saturating_pow(2);
+        sizes.patches.min(vision.max_patches) / merged
+    });
     let mut all = KernelTimes::new();
     for entry in [DECODE, SAMPLE, PREFILL, VISION, MAIN] {
         let Some(known) = engine.schedule().entries.get(entry) else { continue };
-        let at = |name: &String| (name.clone(), value(engine.schedule(), entry, name, sizes, merge));
+        let at = |name: &String| (name.clone(), value(engine.schedule(), entry, name, sizes, image_tokens));
         let symbols: Vec<(String, u32)> = known.symbols.iter().map(at).collect();
         let symbols: Vec<(&str, u32)> = symbols.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         all.insert(entry.to_owned(), kernels(engine, entry, &symbols)?);
@@ -52,18 +57,16 @@ pub fn time_entries(engine: &mut Engine<Gpu>, sizes: &TimedSizes) -> Result<Kern
 }
 
 /// The value of a symbol, within its bounds.
-fn value(schedule: &Schedule, entry: &str, name: &str, sizes: &TimedSizes, merge: u32) -> u32 {
+fn value(schedule: &Schedule, entry: &str, name: &str, sizes: &TimedSizes, image_tokens: u32) -> u32 {
     let bounds = schedule.symbols.iter().find(|symbol| symbol.name == name);
     let (least, most) = bounds.map_or((0, u32::MAX), |symbol| (symbol.min, symbol.max));
-    // Image tokens are as many as the patches that fit.
-    let most_patches = schedule.symbols.iter().find(|symbol| symbol.name == "patches").map_or(0, |it| it.max);
     let value = match (name, entry) {
         (_, MAIN) => most,
         ("past", DECODE) => sizes.context,
         ("past", _) => 0,
         ("tokens", PREFILL) => sizes.tokens,
         ("patches", _) => sizes.patches,
-        ("image_tokens", _) => sizes.patches.min(most_patches) / (merge * merge),
+        ("image_tokens", _) => image_tokens,
         _ => 1,
     };
     value.clamp(least, most.max(least))
@@ -82,4 +85,32 @@ pub fn shorten(kernels: &mut Vec<KernelTime>, most: usize) {
         microseconds: rest.iter().map(|kernel| kernel.microseconds).sum(),
         weight_bytes: rest.iter().map(|kernel| kernel.weight_bytes).sum(),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use qwenc_runtime::format::{FORMAT_VERSION, Symbol};
+
+    use super::*;
+
+    #[test]
+    fn sizes_stay_within_what_the_bundle_takes() {
+        let symbol = |name: &str, min, max| Symbol { name: name.into(), min, max };
+        let schedule = Schedule {
+            version: FORMAT_VERSION,
+            symbols: vec![
+                symbol("tokens", 1, 128),
+                symbol("past", 0, 4095),
+                symbol("row", 0, 127),
+                symbol("image_tokens", 1, 1024),
+            ],
+            buffers: Vec::new(),
+            pipelines: Vec::new(),
+            entries: BTreeMap::new(),
+        };
+        let of = |entry, name| value(&schedule, entry, name, &TimedSizes::default(), 196);
+        assert_eq!([of(PREFILL, "tokens"), of(PREFILL, "past"), of(DECODE, "past")], [128, 0, 512]);
+        assert_eq!([of(VISION, "image_tokens"), of(VISION, "patches")], [196, 784]);
+        assert_eq!([of(DECODE, "row"), of(MAIN, "image_tokens")], [1, 1024]);
+    }
 }

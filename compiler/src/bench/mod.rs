@@ -16,4 +16,4 @@ pub use counts::{Counts, EntryCounts, count};
 pub use entries::{KernelTimes, TimedSizes, shorten, time_entries};
 pub use kernels::{KernelTime, kernels};
 pub use measure::{Measurement, Unit};
-pub use run::{BenchError, BenchPlan, run};
+pub use run::{BenchError, BenchPlan, PATCH, run};

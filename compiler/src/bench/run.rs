@@ -11,7 +11,7 @@ use qwenc_runtime::vision::{Grid, VisionError};
 use super::Measurement;
 
 /// Pixels on a side of a patch.
-const PATCH: u32 = 16;
+pub const PATCH: u32 = 16;
 
 /// What to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,7 @@ pub fn run(
         observer(&format!("decode at {context}"));
         results.push(decode(session, plan, *context, &SamplingParams::greedy(), "greedy")?);
         results.push(decode(session, plan, *context, &chosen, "sampled")?);
+        results.push(recording(session, plan, *context)?);
     }
     let Some(facts) = session.vision().cloned() else { return Ok(results) };
     for side in &plan.pictures {
@@ -140,6 +141,33 @@ fn decode(
     }
     let name = format!("decode at {context}, {how}");
     Ok(Measurement::rate(name, plan.tokens, times.get(1..).unwrap_or_default()))
+}
+
+/// Tokens that are recorded together.
+const RECORDED: u32 = 4;
+
+/// What the host does for a token while the GPU is at work: longer than a token, and the GPU waits. Behind [`decode`].
+fn recording(session: &mut Session<Gpu>, plan: &BenchPlan, context: u32) -> Result<Measurement, BenchError> {
+    let greedy = SamplingParams::greedy();
+    let mut times = Vec::new();
+    for _ in 0..=plan.runs {
+        let fits = u64::from(session.past()) + u64::from(RECORDED) < u64::from(session.facts().max_context);
+        if !fits {
+            break;
+        }
+        session.engine().backend().wait("bench")?;
+        let start = Instant::now();
+        session.engine().begin_batch();
+        for _ in 0..RECORDED {
+            session.decode_sampled(qwenc_runtime::session::Positions::Text)?;
+            session.sample_on_gpu(&greedy)?;
+        }
+        session.engine().submit_batch()?;
+        times.push(start.elapsed() / RECORDED);
+    }
+    session.engine().backend().wait("bench")?;
+    let name = format!("host's part of a token at {context}");
+    Ok(Measurement::milliseconds(name, times.get(1..).unwrap_or_default()))
 }
 
 /// From a picture's patches to its features, which stay on the device. The first run is not counted.

@@ -14,7 +14,7 @@ use qwenc_runtime::session::{Positions, Session};
 use super::bench_report::{Device, Report};
 use super::device::{DeviceArgs, load_timed, open_bundle};
 use super::out::{print, say};
-use crate::bench::{BenchPlan, Measurement, TimedSizes, count, run, shorten, time_entries};
+use crate::bench::{BenchPlan, Measurement, PATCH, TimedSizes, count, run, shorten, time_entries};
 
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub(super) struct BenchArgs {
     /// Tokens brought back at a time
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=64))]
     batch: u32,
-    /// Sides of square pictures, in pixels; those that do not fit are left out
+    /// Sides of square pictures, in pixels; those that do not fit are left out. Kernels are timed with the first
     #[arg(long, value_delimiter = ',', default_values_t = [448, 1024])]
     picture: Vec<u32>,
     /// Runs of each, after one that does not count
@@ -124,6 +124,7 @@ fn time_kernels(
     let sizes = TimedSizes {
         context: fits.max().unwrap_or(0),
         tokens: facts.prefill_chunk.min(TimedSizes::default().tokens),
+        patches: args.picture.first().map_or(0, |side| (side / PATCH).saturating_pow(2)),
         ..TimedSizes::default()
     };
     let mut all = time_entries(&mut session.into_engine(), &sizes).into_diagnostic()?;
