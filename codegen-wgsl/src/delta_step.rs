@@ -46,6 +46,10 @@ struct Source<'a> {
     workgroup: u32,
     /// State rows of one invocation.
     rows: u32,
+    /// The module for devices with subgroups.
+    subgroups: bool,
+    /// How far apart in a subgroup, which has at most 128 invocations, those of a column are.
+    apart: [u32; 3],
 }
 
 /// One position (S = 1) of the gated delta rule.
@@ -66,7 +70,7 @@ pub fn kernel(symbols: &Symbols, params: &DeltaParams) -> Result<Kernel, Codegen
     let key = Access::new(bindings.read(&params.key), symbols);
     let value = Access::new(bindings.read(&params.value), symbols);
     let gates = params.gates_function(symbols, &mut bindings);
-    let source = Source {
+    let mut source = Source {
         declarations: bindings.declarations(),
         gates,
         norm: params.norm_function(checks)?,
@@ -83,18 +87,28 @@ pub fn kernel(symbols: &Symbols, params: &DeltaParams) -> Result<Kernel, Codegen
         columns: COLUMNS,
         workgroup: WORKGROUP,
         rows: sizes.key_width.div_ceil(WORKGROUP / COLUMNS),
+        subgroups: false,
+        apart: [COLUMNS, 2 * COLUMNS, 4 * COLUMNS],
     };
     let slices = sizes.value_width.div_ceil(COLUMNS);
     let workgroups =
         [Dim::constant(i64::from(sizes.heads)), Dim::constant(i64::from(slices)), Dim::constant(1)];
     let one_thread = render(FAMILY, &OneThread { source: &source })?;
     let software = render(FAMILY, &Software { source: &source })?;
-    let kernel = bindings.finish(FAMILY, symbols, render(FAMILY, &source)?, [WORKGROUP, 1, 1], workgroups)?;
+    let baseline = render(FAMILY, &source)?;
+    source.subgroups = true;
+    let subgroups = KernelVariant {
+        name: "subgroups",
+        source: render(FAMILY, &source)?,
+        needs: &[Need::Subgroups],
+        workgroup_size: [WORKGROUP, 1, 1],
+    };
+    let kernel = bindings.finish(FAMILY, symbols, baseline, [WORKGROUP, 1, 1], workgroups)?;
     let software = KernelVariant {
         name: "software",
         source: software,
         needs: &[Need::Software],
         workgroup_size: [COLUMNS, 1, 1],
     };
-    kernel.with_variant(software)?.with_cpu(one_thread)
+    kernel.with_variant(subgroups)?.with_variant(software)?.with_cpu(one_thread)
 }

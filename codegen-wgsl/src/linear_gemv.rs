@@ -31,6 +31,8 @@ pub(crate) struct Part {
     pub(crate) part_vectors: u32,
     /// Elements of a part.
     pub(crate) width: u32,
+    /// Distances at which lanes of a part add up, when subgroups do that and no part is in two turns; else none.
+    halves: Vec<u32>,
 }
 
 /// The width of the parts that a norm goes over, unless it goes over all of x without a gate.
@@ -280,6 +282,7 @@ fn source<'a>(
             turns: layer.k4.div_ceil(g.size()),
             part_vectors: width / 4,
             width,
+            halves: part_halves(subgroups, g, width / 4),
         }),
         g,
         subgroups,
@@ -304,6 +307,12 @@ fn source<'a>(
         last_turn: turn(""),
         text,
     }
+}
+
+/// Distances at which subgroups add up a part's sums of squares, one vector a lane; none when a part is no power of two.
+fn part_halves(subgroups: bool, g: Geometry, part_vectors: u32) -> Vec<u32> {
+    let fits = part_vectors.is_power_of_two() && g.size().is_multiple_of(part_vectors);
+    if subgroups && fits { halves(part_vectors) } else { Vec::new() }
 }
 
 /// The module for a processor: two dot products at a time, which share x.

@@ -102,14 +102,27 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 {%- endif %}
 {%- if let Some(part) = part %}
     // What every invocation takes of x waits in registers for the sums of squares.
+{%- if !part.halves.is_empty() %}
+    let part_share = min(subgroup_size, {{ part.part_vectors }}u);
+{%- endif %}
 {%- for i in 0..part.turns %}
     let v{{ i }} = min(lid + {{ i * g.size() }}u, {{ part.vectors - 1 }}u);
     let part_x{{ i }} = x4(v{{ i }});
     let part_scale{{ i }} = norm4(v{{ i }} % {{ part.part_vectors }}u){% if text.gate.is_some() %} * gated(gate4(v{{ i }})){% endif %};
+{%- if part.halves.is_empty() %}
     if (lid + {{ i * g.size() }}u < {{ part.vectors }}u) {
-        part_squares[v{{ i }}] = (part_x{{ i }}.x * part_x{{ i }}.x + part_x{{ i }}.y * part_x{{ i }}.y)
-            + (part_x{{ i }}.z * part_x{{ i }}.z + part_x{{ i }}.w * part_x{{ i }}.w);
+        part_squares[v{{ i }}] = dot(part_x{{ i }}, part_x{{ i }});
     }
+{%- else %}
+    // The sum over the lanes that a subgroup has of a part.
+    var squares{{ i }} = dot(part_x{{ i }}, part_x{{ i }});
+{%- for half in part.halves %}
+    squares{{ i }} += select(0.0, subgroupShuffleXor(squares{{ i }}, {{ half }}u), {{ half }}u < subgroup_size);
+{%- endfor %}
+    if (lid + {{ i * g.size() }}u < {{ part.vectors }}u && lid % part_share == 0u) {
+        part_squares[v{{ i }} / part_share] = squares{{ i }};
+    }
+{%- endif %}
 {%- endfor %}
 {%- if part.vectors < unit_vectors * units %}
     for (var q = {{ part.vectors }}u + lid; q < {{ unit_vectors * units }}u; q += {{ g.size() }}u) {
@@ -119,11 +132,20 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     workgroupBarrier();
 {%- for i in 0..part.turns %}
     if (lid + {{ i * g.size() }}u < {{ part.vectors }}u) {
+{%- if part.halves.is_empty() %}
         let start = v{{ i }} / {{ part.part_vectors }}u * {{ part.part_vectors }}u;
         var sum = 0.0;
         for (var i = 0u; i < {{ part.part_vectors }}u; i++) {
             sum += part_squares[start + i];
         }
+{%- else %}
+        let shares = {{ part.part_vectors }}u / part_share;
+        let start = v{{ i }} / {{ part.part_vectors }}u * shares;
+        var sum = part_squares[start];
+        for (var i = 1u; i < shares; i++) {
+            sum += part_squares[start + i];
+        }
+{%- endif %}
         let scale = inverseSqrt(sum / {{ part.width }}.0 + {{ text.eps }});
         staged[v{{ i }} % {{ unit_vectors }}u * {{ units }}u + v{{ i }} / {{ unit_vectors }}u] = part_x{{ i }} * scale * part_scale{{ i }};
     }
