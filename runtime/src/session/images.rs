@@ -4,6 +4,7 @@
 //! The feature rows of one replay of `vision` stay on the GPU, where the next replay overwrites them. So pictures are
 //! encoded in batches, as many as fit one replay, and each batch is followed by the tokens up to the next one's.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::{Call, Positions, Session, SessionError, count};
@@ -119,8 +120,9 @@ impl<B: Backend> Session<B> {
     fn encode_with(&mut self, pictures: &[Picture<'_>], facts: &VisionFacts) -> Result<(), SessionError> {
         let grids: Vec<Grid> = pictures.iter().map(|picture| picture.grid).collect();
         let tables = tables(&grids, facts)?;
-        let pixels: Vec<f32> = match pictures {
-            [picture] => Vec::from(picture.values),
+        // Megabytes, which are not copied without need.
+        let pixels: Cow<'_, [f32]> = match pictures {
+            [picture] => Cow::Borrowed(picture.values),
             several => several.iter().flat_map(|picture| picture.values).copied().collect(),
         };
         let inputs: [(&str, &[u8]); 5] = [

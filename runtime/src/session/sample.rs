@@ -88,7 +88,10 @@ impl<B: Backend> Session<B> {
             self.choose()?;
             self.engine.keep_word(SAMPLE, TOKEN, place)?;
             // The first soon, so that the GPU has something to do while the next are recorded.
-            if place == 0 || place % SUBMITTED == SUBMITTED - 1 {
+            if place <= 1 {
+                self.engine.hasten_batch()?;
+                self.engine.begin_batch();
+            } else if place % SUBMITTED == SUBMITTED - 1 {
                 self.engine.submit_batch()?;
                 self.engine.begin_batch();
             }
