@@ -10,7 +10,7 @@ use qwenc_ir::{Activation, Dim};
 
 use crate::attention_operands::{Operands, Sizes};
 use crate::checks::{Access, Checks, render};
-use crate::kernel::{Bindings, CodegenError, Kernel, Symbols};
+use crate::kernel::{Bindings, CodegenError, Kernel, KernelVariant, Need, Symbols};
 use crate::quads::{Quads, all_packed};
 use crate::view::{Elem, View};
 use crate::wgsl_math::activate;
@@ -22,6 +22,8 @@ const WORKGROUP: u32 = 128;
 const ROWS: u32 = 32;
 /// Keys of a tile: the template gives each lane four.
 const TILE: u32 = 64;
+/// Widest head of the module for matrix cores.
+const COOPERATIVE_WIDTH: u32 = 64;
 /// Columns of `vec4` of queries and keys that are staged at a time, in the template.
 const SLICE: u32 = 8;
 
@@ -44,9 +46,8 @@ pub struct AttentionSegmentsParams {
     pub output: View,
 }
 
-#[derive(Template)]
-#[template(path = "attention_segments.wgsl", escape = "none")]
-struct Source<'a> {
+/// What both modules have.
+struct Parts<'a> {
     declarations: String,
     query: Quads<'a>,
     key: Quads<'a>,
@@ -65,6 +66,13 @@ struct Source<'a> {
     value_width: u32,
     key_quads: u32,
     value_quads: u32,
+}
+
+/// The module for all devices.
+#[derive(Template)]
+#[template(path = "attention_segments.wgsl", escape = "none")]
+struct Tiled<'a> {
+    parts: &'a Parts<'a>,
     rows: u32,
     /// vec4 columns of values of one invocation.
     columns: u32,
@@ -73,6 +81,23 @@ struct Source<'a> {
     tile: u32,
     stage: u32,
     workgroup: u32,
+}
+
+/// The module for matrix cores.
+#[derive(Template)]
+#[template(path = "attention_segments_cooperative.wgsl", escape = "none")]
+struct Cooperative<'a> {
+    parts: &'a Parts<'a>,
+    /// Matrices that a query's width takes.
+    depth: u32,
+}
+
+impl<'a> Cooperative<'a> {
+    /// For heads that fit workgroup memory.
+    fn new(parts: &'a Parts<'a>) -> Option<Self> {
+        let fits = parts.key_width.max(parts.value_width) <= COOPERATIVE_WIDTH;
+        fits.then(|| Self { parts, depth: parts.key_width.div_ceil(16) })
+    }
 }
 
 /// Attention without a past for any number of queries. A query that sees no key gives zeros.
@@ -106,7 +131,7 @@ pub fn kernel(symbols: &Symbols, params: &AttentionSegmentsParams) -> Result<Ker
     let segments = params.segments.as_ref().map(|view| Access::new(bindings.read(view), symbols));
 
     let (key_quads, value_quads) = (key_width.div_ceil(4), value_width.div_ceil(4));
-    let source = Source {
+    let parts = Parts {
         declarations: bindings.declarations(),
         query,
         key,
@@ -124,6 +149,9 @@ pub fn kernel(symbols: &Symbols, params: &AttentionSegmentsParams) -> Result<Ker
         value_width,
         key_quads,
         value_quads,
+    };
+    let tiled = Tiled {
+        parts: &parts,
         rows: ROWS,
         columns: value_quads.div_ceil(16),
         key_loads: TILE * SLICE / WORKGROUP,
@@ -132,5 +160,14 @@ pub fn kernel(symbols: &Symbols, params: &AttentionSegmentsParams) -> Result<Ker
         workgroup: WORKGROUP,
     };
     let workgroups = [queries.ceil_div(i64::from(ROWS)), Dim::constant(i64::from(heads)), Dim::constant(1)];
-    bindings.finish(FAMILY, symbols, render(FAMILY, &source)?, [WORKGROUP, 1, 1], workgroups)
+    let tiled = render(FAMILY, &tiled)?;
+    let cooperative = Cooperative::new(&parts).map(|module| render(FAMILY, &module)).transpose()?;
+    let kernel = bindings.finish(FAMILY, symbols, tiled, [WORKGROUP, 1, 1], workgroups)?;
+    let Some(source) = cooperative else { return Ok(kernel) };
+    kernel.with_variant(KernelVariant {
+        name: "cooperative",
+        source,
+        needs: &[Need::CooperativeMatrix],
+        workgroup_size: [WORKGROUP, 1, 1],
+    })
 }

@@ -89,6 +89,9 @@ pub enum Need {
     Subgroups,
     /// A device that is a renderer on a CPU: any other one is slow with it.
     Software,
+    /// Cooperative matrices of 16 x 16, 16-bit floats multiplied and 32-bit floats added, of subgroups of exactly 32
+    /// invocations, and 32 KiB of workgroup memory. What is multiplied is rounded to 11 bits: nobody gets this without asking.
+    CooperativeMatrix,
 }
 
 impl Kernel {
@@ -97,8 +100,13 @@ impl Kernel {
     /// # Errors
     /// When it is not valid WGSL.
     pub(crate) fn with_variant(mut self, variant: KernelVariant) -> Result<Self, CodegenError> {
-        let features =
-            if variant.needs.contains(&Need::Subgroups) { Features::Subgroups } else { Features::None };
+        let features = if variant.needs.contains(&Need::CooperativeMatrix) {
+            Features::CooperativeMatrix
+        } else if variant.needs.contains(&Need::Subgroups) {
+            Features::Subgroups
+        } else {
+            Features::None
+        };
         crate::validate::validate(self.family, &variant.source, variant.workgroup_size, features)?;
         self.variants.push(variant);
         Ok(self)

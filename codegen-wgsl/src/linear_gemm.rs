@@ -16,6 +16,9 @@ const TILE: i64 = 64;
 /// Vectors of four columns that go through workgroup memory together.
 const SLICE: u32 = 8;
 
+/// Rows of the weight from which on matrix cores take large tiles.
+const WIDE: u32 = 2048;
+
 /// What all modules of a layer have: its operands, and what is done with them.
 struct Parts {
     rows: String,
@@ -56,6 +59,35 @@ struct Software<'a> {
     parts: &'a Parts,
     x_body: String,
     beyond: Option<u32>,
+}
+
+/// The module for matrix cores.
+#[derive(Template)]
+#[template(path = "linear_gemm_cooperative.wgsl", escape = "none")]
+struct Cooperative<'a> {
+    parts: &'a Parts,
+    x_body: String,
+    beyond: Option<u32>,
+    slices: u32,
+    /// Rows of x, and rows of the weight, in the tile of a workgroup.
+    tile: u32,
+    /// Groups of four subgroups.
+    groups: u32,
+}
+
+impl<'a> Cooperative<'a> {
+    fn new(parts: &'a Parts, x_body: impl Fn(u32) -> String) -> Self {
+        // Large tiles read and unpack less for each product, but leave few workgroups, of few invocations: where there would be
+        // too few, two groups of subgroups halve the columns instead.
+        let (tile, groups) = if parts.weight_rows < WIDE { (64, 2) } else { (128, 1) };
+        let slices = parts.k4.div_ceil(SLICE * groups);
+        let padded = slices * SLICE * groups;
+        Self { parts, x_body: x_body(padded), beyond: Some(padded), slices, tile, groups }
+    }
+
+    const fn workgroup_size(&self) -> [u32; 3] {
+        [128 * self.groups, 1, 1]
+    }
 }
 
 /// The module for one thread: what a device without a GPU runs.
@@ -110,6 +142,7 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
     let slices = layer.k4.div_ceil(SLICE);
     let padded = slices * SLICE;
     let tiled = Tiled { parts: &parts, x_body: x_body(padded), beyond: Some(padded), slices };
+    let cooperative = Cooperative::new(&parts, x_body);
     let software = Software { parts: &parts, x_body: x_body(2 * parts.pairs), beyond: None };
     let one_thread = OneThread { parts: &parts, x_body: x_body(layer.k4), beyond: None };
 
@@ -118,6 +151,12 @@ pub fn kernel(symbols: &Symbols, params: &LinearParams) -> Result<Kernel, Codege
     let (tiled, software) = (render(FAMILY, &tiled)?, render(FAMILY, &software)?);
     let one_thread = unpacks(layer.k).then(|| render(FAMILY, &one_thread)).transpose()?;
     let kernel = bound.bindings.finish(FAMILY, symbols, tiled, [256, 1, 1], workgroups)?;
+    let kernel = kernel.with_variant(KernelVariant {
+        name: "cooperative",
+        source: render(FAMILY, &cooperative)?,
+        needs: &[Need::CooperativeMatrix],
+        workgroup_size: cooperative.workgroup_size(),
+    })?;
     let kernel = kernel.with_variant(KernelVariant {
         name: "software",
         source: software,

@@ -14,10 +14,14 @@ pub(crate) enum Features {
     None,
     /// Subgroups.
     Subgroups,
+    /// Subgroups, cooperative matrices and 16-bit floats.
+    CooperativeMatrix,
     /// Nothing, but workgroup memory as far as a processor's caches reach.
     Processor,
 }
 
+/// Bytes of workgroup memory that come with cooperative matrices.
+const COOPERATIVE_BYTES: u32 = 32768;
 /// Bytes of workgroup memory on a processor.
 const PROCESSOR_BYTES: u32 = 1 << 20;
 
@@ -68,8 +72,11 @@ fn validate_anew(
         Features::None | Features::Processor => {
             Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32)
         }
-        Features::Subgroups => {
-            let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32 | Capabilities::SUBGROUP;
+        Features::Subgroups | Features::CooperativeMatrix => {
+            let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32 | Capabilities::SUBGROUP;
+            if features == Features::CooperativeMatrix {
+                capabilities |= Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16;
+            }
             let mut validator = Validator::new(ValidationFlags::all(), capabilities);
             validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
             validator
@@ -94,7 +101,11 @@ fn validate_anew(
             bytes += module.types[variable.ty].inner.size(module.to_ctx()).next_multiple_of(16);
         }
     }
-    let most = if features == Features::Processor { PROCESSOR_BYTES } else { limits::WORKGROUP_BYTES };
+    let most = match features {
+        Features::Processor => PROCESSOR_BYTES,
+        Features::CooperativeMatrix => COOPERATIVE_BYTES,
+        Features::None | Features::Subgroups => limits::WORKGROUP_BYTES,
+    };
     if bytes > most {
         return Err(invalid(format!("{bytes} bytes of workgroup memory")));
     }

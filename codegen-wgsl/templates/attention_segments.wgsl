@@ -1,18 +1,11 @@
-// Attention without a past: query [S, {{heads}}, {{key_width}}], key [{{key_heads}}, T, {{key_width}}], value [{{key_heads}}, T, {{value_width}}], output [S, {{heads}}, {{value_width}}].
-// {% if segments.is_some() %}A query sees the keys of its segment; without keys it gives zeros.{% else %}Every query sees every key.{% endif %}
+// Attention without a past: query [S, {{parts.heads}}, {{parts.key_width}}], key [{{parts.key_heads}}, T, {{parts.key_width}}], value [{{parts.key_heads}}, T, {{parts.value_width}}], output [S, {{parts.heads}}, {{parts.value_width}}].
+// {% if parts.segments.is_some() %}A query sees the keys of its segment; without keys it gives zeros.{% else %}Every query sees every key.{% endif %}
 // Geometry: one workgroup of {{workgroup}} for {{rows}} queries (x) of a head (y), in rows of 16 invocations: invocation (row, lane) has
 // queries row, row + {{rows / 4}}, ...; in scores keys 4 * lane to 4 * lane + 3 of a tile of {{tile}}, in values columns lane, lane + 16, ...
 // of vec4.
-{{declarations}}
-const D = {{key_width}}u;
-const DV = {{value_width}}u;
-// Widths in vec4.
-const QUADS = {{key_quads}}u;
-const VALUE_QUADS = {{value_quads}}u;
+{% include "attention_segments_parts.wgsl" %}
 const ROWS = {{rows}}u;
 const TILE = {{tile}}u;
-const LANES = vec4<u32>(0u, 1u, 2u, 3u);
-const MASKED = -3.0e38;
 // Scores above this are seen.
 const SEEN = -1.0e38;
 // Behind the queries in `stage`.
@@ -23,69 +16,22 @@ const KEYS = {{8 * rows}}u;
 // rows of one column, or write columns of one row, meet different banks.
 var<workgroup> stage: array<vec4<f32>, {{stage}}>;
 
-// Scores are exponents of two.
-fn query_quad(head: u32, i: u32, c: u32) -> vec4<f32> {
-    if (i >= {{queries}} || c >= QUADS) {
-        return vec4<f32>();
-    }
-    return {{scale}} * {{query.load("i", "head", "c", key_width)}};
-}
-
-fn key_quad(head: u32, j: u32, c: u32, end: u32) -> vec4<f32> {
-    if (j >= end || c >= QUADS) {
-        return vec4<f32>();
-    }
-    return {{key.load("head", "j", "c", key_width)}};
-}
-
-fn value_quad(head: u32, j: u32, c: u32) -> vec4<f32> {
-    return {{value.load("head", "j", "c", value_width)}};
-}
-{%- if let Some((gate, activate)) = gate %}
-
-{{activate}}
-
-fn gate_quad(head: u32, i: u32, c: u32) -> vec4<f32> {
-    let x = {{gate.load("i", "head", "c", value_width)}};
-    return vec4<f32>(activate(x.x), activate(x.y), activate(x.z), activate(x.w));
-}
-{%- endif %}
-{%- if let Some(segments) = segments %}
-
-// The keys that query i sees, from x to below y.
-fn segment(i: u32) -> vec2<u32> {
-    let last = i32({{keys}});
-    return vec2<u32>(vec2<i32>(clamp({{segments.at2("i", "0u")}}, 0, last), clamp({{segments.at2("i", "1u")}}, 0, last)));
-}
-{%- endif %}
-
-fn store(head: u32, i: u32, c: u32, x: vec4<f32>) {
-    if (i < {{queries}} && c < VALUE_QUADS) {
-{%- if gate.is_some() %}
-        let y = x * gate_quad(head, i, c);
-{%- else %}
-        let y = x;
-{%- endif %}
-        {{output.store("i", "head", "c", "y", value_width)}}
-    }
-}
-
 @compute @workgroup_size({{workgroup}})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
     let head = wid.y;
-    let key_head = head / {{group}}u;
+    let key_head = head / {{parts.group}}u;
     let first = wid.x * ROWS;
     let row = lid / 16u;
     let lane = lid % 16u;
     // What this invocation loads: vector load_column of two queries and of some keys.
     let load_column = lid % 8u;
     let load_row = lid / 8u;
-    let queries = {{queries}};
+    let queries = {{parts.queries}};
 
     // The keys that the tile's queries see, and those of each of this invocation's.
     var begin = 0u;
-    var end = {{keys}};
-{%- if segments.is_some() %}
+    var end = {{parts.keys}};
+{%- if parts.segments.is_some() %}
     begin = end;
     end = 0u;
     for (var r = 0u; r < ROWS; r++) {
@@ -163,7 +109,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
         let j = tile + 4u * lane + LANES;
 {%- for m in 0..4 %}
-{%- if segments.is_some() %}
+{%- if parts.segments.is_some() %}
         s{{m}} = select(vec4<f32>(MASKED), s{{m}}, (j >= vec4<u32>(seen{{m}}.x)) & (j < vec4<u32>(seen{{m}}.y)));
 {%- else %}
         s{{m}} = select(vec4<f32>(MASKED), s{{m}}, j < vec4<u32>(end));

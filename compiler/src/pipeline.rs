@@ -56,6 +56,9 @@ pub struct CompileOptions {
     pub page: bool,
     /// The bundle carries its kernels as WebAssembly too, for browsers without WebGPU.
     pub cpu: bool,
+    /// The bundle carries modules for matrix cores, which native devices that have them take: faster with many rows, but what is
+    /// multiplied is rounded to 16-bit floats.
+    pub cooperative_matrices: bool,
     /// How matrices of floats are stored.
     pub weights: WeightRecipe,
     /// Where the weights' bytes come from.
@@ -100,6 +103,7 @@ impl Default for CompileOptions {
             golden: None,
             page: false,
             cpu: false,
+            cooperative_matrices: false,
             weights: WeightRecipe::default(),
             weight_bytes: WeightBytes::Model,
             max_image_patches: DEFAULT_IMAGE_PATCHES,
@@ -287,7 +291,8 @@ fn emit(
         pack_all(&plans, observer, &mut |shard| Ok(writer.write(&shard.path, &shard.bytes)?))
     })?;
     let assembled = timed(observer, "schedule", |_| {
-        assemble(&plans, &entries.symbols, &packed).map_err(|source| lower_error("schedule", source))
+        assemble(&plans, &entries.symbols, &packed, options.cooperative_matrices)
+            .map_err(|source| lower_error("schedule", source))
     })?;
     let manifest = timed(observer, "write", |_| {
         for shader in &assembled.shaders {

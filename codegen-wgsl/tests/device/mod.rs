@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use qwenc_codegen_wgsl::{BufferKey, Elem, Kernel, Need, Symbols, View};
 use qwenc_ir::Dim;
-use qwenc_runtime::gpu::Gpu;
 use qwenc_runtime::gpu::probe::{run_kernel, test_gpus};
+use qwenc_runtime::gpu::{Gpu, GpuOptions};
 
 mod wasm;
 
@@ -164,9 +164,14 @@ impl Device {
             Target::Gpu(gpu) => on_gpu(gpu, &kernel.source).and_then(|baseline| {
                 let mut preferred = None;
                 for variant in &kernel.variants {
+                    let rounds = variant.needs.contains(&Need::CooperativeMatrix);
+                    if rounds && !gpu.has_cooperative_matrices() {
+                        continue;
+                    }
                     let results = on_gpu(gpu, &variant.source)?;
-                    agree(&format!("{}, {}", kernel.family, variant.name), &baseline, &results);
-                    if !variant.needs.contains(&Need::Software) {
+                    let tolerance = if rounds { ROUNDED } else { REORDERED };
+                    agree(&format!("{}, {}", kernel.family, variant.name), &baseline, &results, tolerance);
+                    if !rounds && !variant.needs.contains(&Need::Software) {
                         preferred.get_or_insert(results);
                     }
                 }
@@ -205,8 +210,13 @@ impl Device {
     }
 }
 
-/// Holds two results of one kernel to each other, as floats: sums in another order.
-fn agree(family: &str, one: &[Vec<u8>], other: &[Vec<u8>]) {
+/// How far results may be apart, relative to the largest: sums in another order.
+const REORDERED: f32 = 1e-5;
+/// Sums of what was rounded to 16-bit floats, by up to 2^-11 each.
+const ROUNDED: f32 = 2e-3;
+
+/// Holds two results of one kernel to each other, as floats.
+fn agree(family: &str, one: &[Vec<u8>], other: &[Vec<u8>], tolerance: f32) {
     let floats = |bytes: &[u8]| -> Vec<f32> {
         bytes.chunks_exact(4).map(|word| f32::from_ne_bytes(word.try_into().unwrap())).collect()
     };
@@ -214,7 +224,7 @@ fn agree(family: &str, one: &[Vec<u8>], other: &[Vec<u8>]) {
         let (one, other) = (floats(one), floats(other));
         let scale = one.iter().filter(|x| x.is_finite()).fold(1e-6f32, |most, x| most.max(x.abs()));
         for (at, (a, b)) in one.iter().zip(&other).enumerate() {
-            let same = a.to_bits() == b.to_bits() || (a - b).abs() <= 1e-5 * scale;
+            let same = a.to_bits() == b.to_bits() || (a - b).abs() <= tolerance * scale;
             assert!(same, "{family}: element {at} is {b}, of the baseline {a}");
         }
     }
@@ -230,7 +240,9 @@ fn dump(kernel: &Kernel) {
     use std::hash::{DefaultHasher, Hash, Hasher};
     std::fs::create_dir_all(&folder).unwrap();
     // Browsers want to be told of subgroups, which naga takes as they are.
-    let variants = kernel.variants.iter().map(|variant| {
+    // Nor do they have cooperative matrices.
+    let variants = kernel.variants.iter().filter(|it| !it.needs.contains(&Need::CooperativeMatrix));
+    let variants = variants.map(|variant| {
         let prelude = if variant.needs.contains(&Need::Subgroups) { "enable subgroups;\n" } else { "" };
         format!("{prelude}{}", variant.source)
     });
@@ -260,10 +272,23 @@ impl Target<'_> {
     }
 }
 
+/// The environment variable that names an adapter to run kernel tests on, with all modules that it takes, in place of the test
+/// GPUs: neither of those has matrix cores.
+const ADAPTER: &str = "QWENC_TEST_ADAPTER";
+
 /// Runs a test on every test GPU, and with kernels translated to WebAssembly. A missing GPU is a failure.
 pub(crate) fn on_every_target(mut test: impl FnMut(&Target<'_>)) {
-    let gpus = test_gpus().unwrap();
-    assert_eq!(gpus.len(), 2);
+    let gpus = match std::env::var(ADAPTER) {
+        Ok(name) => {
+            let options = GpuOptions { cooperative_matrices: true, ..GpuOptions::named(&name) };
+            vec![Gpu::open(&options).unwrap()]
+        }
+        Err(_) => {
+            let gpus = test_gpus().unwrap();
+            assert_eq!(gpus.len(), 2);
+            gpus
+        }
+    };
     gpus.iter().for_each(|gpu| test(&Target::Gpu(gpu)));
     test(&Target::Wasm);
 }

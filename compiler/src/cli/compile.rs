@@ -49,6 +49,10 @@ pub(super) struct CompileArgs {
     /// Leave out the kernels for browsers without WebGPU
     #[arg(long)]
     no_cpu: bool,
+    /// Add kernels for matrix cores (tensor cores), for native devices that have them: prompts and pictures are read faster, but
+    /// what is multiplied is rounded to 16-bit floats. Browsers take no notice of them
+    #[arg(long)]
+    cooperative_matrices: bool,
     /// Also write intermediate forms to <OUTPUT>.emit/
     #[arg(long, value_delimiter = ',')]
     emit: Vec<Emit>,
@@ -94,6 +98,7 @@ pub(super) fn execute(args: &CompileArgs) -> miette::Result<ExitCode> {
         golden: args.golden.clone(),
         page: !args.no_web,
         cpu: !args.no_cpu,
+        cooperative_matrices: args.cooperative_matrices,
         ..args.model.options()
     };
     let result = compile(&args.model.input, &args.output, &options, &mut watch);

@@ -6,6 +6,7 @@ use clap::Args;
 use miette::Diagnostic;
 use qwenc_runtime::bundle::{Bundle, BundleError, Folder};
 use qwenc_runtime::engine::{Engine, EngineError, LoadOptions};
+use qwenc_runtime::format::Feature;
 use qwenc_runtime::gpu::{Gpu, GpuError, GpuOptions};
 use qwenc_runtime::tuning::Tuning;
 
@@ -70,6 +71,7 @@ fn options(bundle: &Bundle, device: &DeviceArgs) -> GpuOptions {
         adapter: device.adapter.clone(),
         max_buffer_bytes: requirements.max_buffer_bytes,
         max_storage_binding_bytes: requirements.max_storage_binding_bytes,
+        cooperative_matrices: bundle.schedule().uses(Feature::CooperativeMatrix),
         ..GpuOptions::default()
     }
 }

@@ -141,6 +141,7 @@ impl ModelArgs {
             golden: None,
             page: false,
             cpu: false,
+            cooperative_matrices: false,
             weights: WeightRecipe { default: self.quant, keep: self.keep.clone() },
             weight_bytes: self.weights.into(),
             max_image_patches: self.max_image_patches,

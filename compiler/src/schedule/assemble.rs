@@ -91,8 +91,9 @@ pub fn assemble(
     entries: &[EntryPlan],
     symbols: &Symbols,
     weights: &BTreeMap<String, WeightBuffer>,
+    cooperative_matrices: bool,
 ) -> Result<Assembled, LowerError> {
-    let mut assembly = Assembly::new(symbols, weights);
+    let mut assembly = Assembly::new(symbols, weights, cooperative_matrices);
     assembly.add_step();
     let plans: Vec<MemoryPlan> =
         entries.iter().map(|entry| plan(&entry.lowered, symbols)).collect::<Result<_, _>>()?;
@@ -139,6 +140,8 @@ fn hide_internal_inputs(entries: &mut BTreeMap<String, Entry>) {
 struct Assembly<'a> {
     symbols: &'a Symbols,
     weights: &'a BTreeMap<String, WeightBuffer>,
+    /// Whether variants for matrix cores are taken along.
+    cooperative_matrices: bool,
     buffers: Vec<Buffer>,
     pipelines: Vec<Pipeline>,
     shaders: Vec<Shader>,
@@ -152,10 +155,15 @@ struct Assembly<'a> {
 }
 
 impl<'a> Assembly<'a> {
-    fn new(symbols: &'a Symbols, weights: &'a BTreeMap<String, WeightBuffer>) -> Self {
+    fn new(
+        symbols: &'a Symbols,
+        weights: &'a BTreeMap<String, WeightBuffer>,
+        cooperative_matrices: bool,
+    ) -> Self {
         Self {
             symbols,
             weights,
+            cooperative_matrices,
             buffers: Vec::new(),
             pipelines: Vec::new(),
             shaders: Vec::new(),
@@ -335,7 +343,12 @@ impl<'a> Assembly<'a> {
         let mut bindings = vec![BindingKind::Uniform];
         bindings.extend(kernel.reads.iter().map(|_| BindingKind::Read));
         bindings.extend(kernel.writes.iter().map(|_| BindingKind::ReadWrite));
-        let variants = kernel.variants.iter().map(|variant| Variant {
+        let taken: Vec<_> = kernel
+            .variants
+            .iter()
+            .filter(|variant| self.cooperative_matrices || !variant.needs.contains(&Need::CooperativeMatrix))
+            .collect();
+        let variants = taken.iter().map(|variant| Variant {
             name: variant.name.into(),
             shader: format!("shaders/{}_{}_{}.wgsl", kernel.family, short(&digest), variant.name),
             needs: variant.needs.iter().map(feature).collect(),
@@ -351,7 +364,7 @@ impl<'a> Assembly<'a> {
         });
         self.processor.extend(kernel.cpu.clone().map(|source| (path.clone(), source)));
         self.shaders.push(Shader { path, source: kernel.source.clone() });
-        let sources = variants.into_iter().zip(&kernel.variants);
+        let sources = variants.into_iter().zip(&taken);
         self.shaders
             .extend(sources.map(|(it, variant)| Shader { path: it.shader, source: variant.source.clone() }));
         self.by_source.insert(kernel.source.clone(), id);
@@ -363,6 +376,7 @@ const fn feature(need: &Need) -> Feature {
     match need {
         Need::Subgroups => Feature::Subgroups,
         Need::Software => Feature::Software,
+        Need::CooperativeMatrix => Feature::CooperativeMatrix,
     }
 }
 

@@ -43,6 +43,7 @@ impl Backend for Gpu {
         variant.needs.iter().all(|feature| match feature {
             Feature::Subgroups => features.contains(wgpu::Features::SUBGROUP),
             Feature::Software => self.is_software(),
+            Feature::CooperativeMatrix => self.has_cooperative_matrices(),
         })
     }
 

@@ -21,7 +21,9 @@ name_from_json!(BufferKind {
     "weight" => Weight, "arena" => Arena, "state" => State, "input" => Input, "output" => Output, "step" => Step,
 });
 name_from_json!(Init { "zero" => Zero });
-name_from_json!(Feature { "subgroups" => Subgroups, "software" => Software });
+name_from_json!(Feature {
+    "subgroups" => Subgroups, "software" => Software, "cooperative_matrix" => CooperativeMatrix,
+});
 name_from_json!(BindingKind { "uniform" => Uniform, "read" => Read, "read_write" => ReadWrite });
 name_from_json!(DType { "f32" => F32, "i32" => I32, "u32" => U32 });
 

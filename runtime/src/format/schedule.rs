@@ -145,6 +145,14 @@ impl Pipeline {
     }
 }
 
+impl Schedule {
+    /// Whether a variant of a pipeline needs this.
+    #[must_use]
+    pub fn uses(&self, feature: Feature) -> bool {
+        self.pipelines.iter().flat_map(|it| &it.variants).any(|variant| variant.needs.contains(&feature))
+    }
+}
+
 /// Another module for a pipeline: the same entry point, bindings and counts of workgroups, and the same results but for the
 /// order of sums.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +179,9 @@ pub enum Feature {
     Subgroups,
     /// The device is a renderer on a CPU: to any other one, what needs this is slow.
     Software,
+    /// Matrix cores: cooperative matrices of 16 x 16 for subgroups of exactly 32 invocations, products of 16-bit floats added in
+    /// 32 bits, and 32 KiB of workgroup memory. Native only. What needs this rounds what it multiplies, so a bundle has it only if asked for.
+    CooperativeMatrix,
 }
 
 /// How a shader declares a binding.

@@ -2,9 +2,11 @@
 //! typed [`GpuError`].
 //!
 //! Only WebGPU's *default* limits are ever asked for, so that a bundle that runs here also runs in a browser tab.
-//! The two buffer sizes are the exception: a bundle may state that it needs more, and then exactly that is asked for.
+//! The two buffer sizes are the exception: a bundle may state that it needs more, and then exactly that is asked for. And
+//! modules for matrix cores, which no browser takes, may use more workgroup memory.
 
 mod adapter;
+mod cooperative;
 mod error;
 mod floor;
 mod pipelines;
@@ -43,6 +45,8 @@ pub struct GpuOptions {
     pub max_storage_binding_bytes: u64,
     /// Ask for time stamps where the adapter has them, for [`Gpu::start_timer`].
     pub time_stamps: bool,
+    /// Ask for cooperative matrices where the adapter has those that bundles use.
+    pub cooperative_matrices: bool,
 }
 
 impl GpuOptions {
@@ -53,18 +57,30 @@ impl GpuOptions {
     }
 
     /// Of the features that an adapter has, those that are used.
-    fn features(&self, available: wgpu::Features) -> wgpu::Features {
-        let wanted = if self.time_stamps { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
-        (wanted | wgpu::Features::SUBGROUP) & available
+    fn features(&self, adapter: &wgpu::Adapter) -> wgpu::Features {
+        let mut wanted = wgpu::Features::SUBGROUP;
+        if self.time_stamps {
+            wanted |= wgpu::Features::TIMESTAMP_QUERY;
+        }
+        if self.cooperative_matrices && cooperative::is_supported(adapter) {
+            wanted |= cooperative::FEATURES;
+        }
+        wanted & adapter.features()
     }
 
-    fn limits(&self) -> wgpu::Limits {
+    /// What a device that has these features is opened with.
+    fn limits(&self, features: wgpu::Features) -> wgpu::Limits {
         let defaults = wgpu::Limits::defaults();
+        let workgroup_bytes =
+            if features.contains(cooperative::FEATURES) { cooperative::WORKGROUP_BYTES } else { 0 };
         wgpu::Limits {
             max_buffer_size: defaults.max_buffer_size.max(self.max_buffer_bytes),
             max_storage_buffer_binding_size: defaults
                 .max_storage_buffer_binding_size
                 .max(self.max_storage_binding_bytes),
+            max_compute_workgroup_storage_size: defaults
+                .max_compute_workgroup_storage_size
+                .max(workgroup_bytes),
             ..defaults
         }
     }
@@ -90,10 +106,12 @@ impl Gpu {
     pub fn open(options: &GpuOptions) -> Result<Self, GpuError> {
         let adapter = select_adapter(options.adapter.as_deref())?;
         let summary = AdapterSummary::of(&adapter);
+        let features = options.features(&adapter);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("qwenc"),
-            required_features: options.features(adapter.features()),
-            required_limits: options.limits(),
+            required_features: features,
+            experimental_features: cooperative::experimental(features),
+            required_limits: options.limits(features),
             ..wgpu::DeviceDescriptor::default()
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
@@ -120,6 +138,12 @@ impl Gpu {
     #[must_use]
     pub fn limits(&self) -> wgpu::Limits {
         self.device.limits()
+    }
+
+    /// Whether the device was opened with cooperative matrices.
+    #[must_use]
+    pub fn has_cooperative_matrices(&self) -> bool {
+        self.device.features().contains(cooperative::FEATURES)
     }
 
     /// The wgpu device.

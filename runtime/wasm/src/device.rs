@@ -134,6 +134,7 @@ impl Backend for Device {
             variant.needs.iter().all(|feature| match feature {
                 Feature::Subgroups => gpu.has_feature("subgroups"),
                 Feature::Software => gpu.is_software(),
+                Feature::CooperativeMatrix => false,
             })
         })
     }
