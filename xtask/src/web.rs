@@ -11,7 +11,7 @@ use crate::wasm_std;
 /// What JavaScript and module should take together under brotli, in bytes.
 const TARGET: u64 = 150_000;
 /// What they may not exceed meanwhile. It only ever goes down.
-const CEILING: u64 = 162_000;
+const CEILING: u64 = 161_000;
 /// Files of the result.
 const FILES: [&str; 2] = ["qwenc.js", "qwenc_bg.wasm"];
 /// The folder of the tool that writes the JavaScript, of wasm-opt, and of esbuild, which makes JavaScript short.
@@ -32,7 +32,7 @@ const FEATURES: [&str; 7] = [
 ];
 
 /// What makes the module larger by itself, and smaller under brotli: functions that are alike stay apart from those that call
-/// them, and lie together.
+/// them, and lie together. (So does `-O2 -s 1` in place of `-Oz`: 1 KB.)
 const FOR_BROTLI: [&str; 2] = ["--one-caller-inline-max-function-size=0", "--reorder-functions-by-name"];
 
 /// Builds, makes it small, and says how large it is.
@@ -62,7 +62,15 @@ pub(crate) fn run() -> Outcome {
 
     heading("sizes");
     let mut optimise = program(tools.join("node_modules/.bin/wasm-opt"));
-    optimise.args(["-Oz", "--converge", "--strip-debug", "--strip-producers", "--strip-target-features"]);
+    optimise.args([
+        "-O2",
+        "-s",
+        "1",
+        "--converge",
+        "--strip-debug",
+        "--strip-producers",
+        "--strip-target-features",
+    ]);
     optimise.args(FOR_BROTLI);
     optimise.args(FEATURES).arg(made.join("qwenc_bg.wasm")).arg("-o").arg(made.join("small.wasm"));
     run_command(&mut optimise)?;

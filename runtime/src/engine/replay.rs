@@ -121,7 +121,7 @@ impl<B: Backend> Engine<B> {
     pub(super) fn evaluate(
         &self,
         entry: &str,
-        value: &impl Fn(&str) -> Option<i64>,
+        value: &dyn Fn(&str) -> Option<i64>,
     ) -> Result<Vec<Ready>, EngineError> {
         let Some(loaded) = self.entries.iter().find(|(name, _)| name == entry).map(|(_, loaded)| loaded)
         else {
@@ -132,7 +132,7 @@ impl<B: Backend> Engine<B> {
             let fail = |message: String| EngineError::Command { entry: entry.to_owned(), command, message };
             let no_value = |e: ExprError| fail(e.to_string());
             let bytes_of = |expr: &crate::format::Expr| {
-                let found = expr.eval(value).map_err(no_value)?;
+                let found = expr.eval(&value).map_err(no_value)?;
                 let bytes = u64::try_from(found).ok().filter(|bytes| bytes.is_multiple_of(4));
                 bytes
                     .ok_or_else(|| fail(format!("a byte count is {found}: not a multiple of 4, or negative")))
@@ -141,7 +141,7 @@ impl<B: Backend> Engine<B> {
                 LoadedCommand::Dispatch { pipeline, bind_group, workgroups } => {
                     let mut counts = [0_u32; 3];
                     for (count, expr) in counts.iter_mut().zip(workgroups) {
-                        let found = expr.eval(value).map_err(no_value)?;
+                        let found = expr.eval(&value).map_err(no_value)?;
                         *count = u32::try_from(found)
                             .ok()
                             .filter(|_| found <= MAX_WORKGROUPS)

@@ -1,7 +1,14 @@
 //! Making and reading plain JavaScript objects.
 
 use js_sys::{Array, Object, Reflect};
-use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen]
+extern "C" {
+    /// Whether a text has another one in it: JavaScript's search is there already.
+    #[wasm_bindgen(js_namespace = ["String", "prototype", "includes"], js_name = call)]
+    pub(crate) fn includes(text: &str, part: &str) -> bool;
+}
 
 /// An object of these properties.
 pub(crate) fn object<const N: usize>(properties: [(&str, JsValue); N]) -> Object {

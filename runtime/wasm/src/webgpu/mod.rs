@@ -18,7 +18,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
 use crate::device::DeviceError;
-use crate::object::{array, get, number, object, size, words};
+use crate::object::{array, get, includes, number, object, size, words};
 pub(crate) use commands::Commands;
 use errors::Errors;
 use sys::{GpuBuffer, GpuDevice, GpuQueue};
@@ -92,7 +92,7 @@ impl WebGpu {
     /// Browsers say so of an adapter, or call it by its name.
     pub(crate) fn is_software(&self) -> bool {
         let info = get(self.device.as_ref(), "adapterInfo");
-        get(&info, "isFallbackAdapter").is_truthy() || self.name().contains("SwiftShader")
+        get(&info, "isFallbackAdapter").is_truthy() || includes(&self.name(), "SwiftShader")
     }
 
     pub(crate) fn has_feature(&self, name: &str) -> bool {
@@ -208,7 +208,7 @@ impl WebGpu {
 
     /// Tint wants extensions named that naga, which the shaders were made with, takes for granted.
     fn with_prelude<'a>(&self, wgsl: &'a str) -> Cow<'a, str> {
-        if self.subgroups && wgsl.contains("subgroup") && !wgsl.contains("enable subgroups") {
+        if self.subgroups && includes(wgsl, "subgroup") && !includes(wgsl, "enable subgroups") {
             return Cow::Owned(format!("enable subgroups;\n{wgsl}"));
         }
         Cow::Borrowed(wgsl)
