@@ -125,7 +125,6 @@ fn time_kernels(
         context: fits.max().unwrap_or(0),
         tokens: facts.prefill_chunk.min(TimedSizes::default().tokens),
         patches: args.picture.first().map_or(0, |side| (side / PATCH).saturating_pow(2)),
-        ..TimedSizes::default()
     };
     let mut all = time_entries(&mut session.into_engine(), &sizes).into_diagnostic()?;
     for kernels in all.values_mut() {
